@@ -1,0 +1,65 @@
+#include "base/log.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/jsontext.h"
+#include "base/strbuf.h"
+
+static const char *const LEVEL_NAMES[] = {"debug", "info", "warn", "error"};
+
+static void begin_line(Strbuf *line, LogLevel level)
+{
+    uint64_t now_ms = clock_wall_ms();
+    time_t seconds = (time_t)(now_ms / 1000);
+    struct tm parts;
+    gmtime_r(&seconds, &parts);
+    char stamp[40];
+    size_t length = strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S", &parts);
+    strbuf_printf(line, "{\"time\":\"%.*s.%03uZ\",\"level\":\"%s\"", (int)length, stamp,
+                  (unsigned)(now_ms % 1000), LEVEL_NAMES[level]);
+}
+
+static void write_line(Strbuf *line)
+{
+    strbuf_puts(line, "}\n");
+    if (!line->failed) {
+        /* A log that cannot be written must not stop the service. */
+        ssize_t written = write(STDERR_FILENO, line->data, line->length);
+        (void)written;
+    }
+    strbuf_free(line);
+}
+
+void log_message(LogLevel level, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    int length = vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    if (length < 0)
+        return;
+    size_t used = (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1;
+    Strbuf line = STRBUF_INIT;
+    begin_line(&line, level);
+    strbuf_puts(&line, ",\"message\":");
+    json_put_lossy(&line, text, used);
+    write_line(&line);
+}
+
+void log_template(LogLevel level, uint64_t guild_id, const char *template_name, const char *text,
+                  size_t length)
+{
+    Strbuf line = STRBUF_INIT;
+    begin_line(&line, level);
+    strbuf_printf(&line, ",\"guild_id\":\"%" PRIu64 "\",\"template\":", guild_id);
+    json_put_lossy(&line, template_name, strlen(template_name));
+    strbuf_puts(&line, ",\"message\":");
+    json_put_lossy(&line, text, length);
+    write_line(&line);
+}

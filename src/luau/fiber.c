@@ -1,0 +1,629 @@
+/* fiber.c: native stacks, parking, polls, limits on time.
+ *
+ * luau_run puts host work that uses a VM on a fiber: a native stack of its own, taken from a pool.
+ * When a poll inside decides to preempt, the fiber switches back to the caller of luau_run, which
+ * gets LUAU_PARKED; luau_continue switches into it again. Everything on the fiber's stack (sort
+ * comparators, gsub callbacks, metamethods) just waits. So preemption costs the engine nothing
+ * where it does not happen, and no native needs to be written for it.
+ *
+ * Fibers start by makecontext and switch by _setjmp/_longjmp, which do not touch the signal mask
+ * (no system call). Sanitizers are told about each switch.
+ *
+ * Interrupts. A poll looks at one word: the VM's own, or while luau_run runs it, the pool's. Anyone who wants
+ * the VM's attention sets g->requests and then the word; a ticker sets the word of each pool every
+ * period so that slices, processor time and deadlines are looked at. luY_pollslow clears the word
+ * first and then looks at the reasons, so no request is lost. */
+#undef _FORTIFY_SOURCE /* its longjmp check takes a switch of stacks for a mistake */
+#include "luau/fiber.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "luau/call.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WITH_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define WITH_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WITH_TSAN 1
+#endif
+#endif
+
+#ifdef WITH_ASAN
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef WITH_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+enum {
+#if defined(WITH_ASAN) || defined(WITH_TSAN)
+    FIBER_STACK_BYTES = 2048 * 1024, /* instrumented frames are larger */
+#else
+    FIBER_STACK_BYTES = 256 * 1024,
+#endif
+    STACK_MARGIN_BYTES = 24 * 1024,  /* kept free below the limit, for C library functions */
+    THREAD_STACK_BYTES = 2 * FIBER_STACK_BYTES, /* assumed room on an OS thread's own stack */
+    GUARD_BYTES = 4096
+};
+
+/* ---- contexts: one side of a switch ---------------------------------------------------------- */
+
+typedef struct Context {
+    jmp_buf jump;
+#ifdef WITH_ASAN
+    void *fake_stack;
+    const void *stack;
+    size_t stack_bytes;
+#endif
+#ifdef WITH_TSAN
+    void *tsan;
+#endif
+} Context;
+
+typedef struct NativeStack {
+    char *memory;
+    size_t bytes; /* guard page included */
+} NativeStack;
+
+struct luau_Fiber {
+    luau_Fibers *pool;
+    struct luau_Fiber *next; /* in the pool's free list */
+    NativeStack stack;
+    Context inside, outside;
+    lua_State *L;
+    void (*work)(lua_State *L, void *arg);
+    void *arg;
+    bool started, finished;
+};
+
+struct luau_Fibers {
+    _Atomic(uint32_t) interrupt;
+    int keep_max, kept, made;
+    struct luau_Fiber *free_list;
+};
+
+static bool stack_new(NativeStack *stack, size_t bytes)
+{
+    stack->bytes = bytes + GUARD_BYTES;
+    stack->memory = mmap(NULL, stack->bytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+    if (stack->memory == MAP_FAILED)
+        return false;
+    if (mprotect(stack->memory, GUARD_BYTES, PROT_NONE) != 0) {
+        munmap(stack->memory, stack->bytes);
+        return false;
+    }
+    return true;
+}
+
+static void stack_free(NativeStack *stack)
+{
+    munmap(stack->memory, stack->bytes);
+}
+
+/* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. `ending`: from will
+ * not be switched to again. */
+static void switch_context(Context *from, Context *to, bool ending)
+{
+#ifdef WITH_ASAN
+    __sanitizer_start_switch_fiber(ending ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
+#else
+    (void)ending;
+#endif
+#ifdef WITH_TSAN
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+    if (_setjmp(from->jump) == 0)
+        _longjmp(to->jump, 1);
+#ifdef WITH_ASAN
+    __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
+#endif
+}
+
+/* What runs first on a new stack. The argument comes in two halves, as makecontext takes ints. */
+struct Launch {
+    Context *self, *back;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void launch(unsigned high, unsigned low)
+{
+    struct Launch *given = (struct Launch *)(((uintptr_t)high << 32) | (uintptr_t)low);
+    struct Launch mine = *given;
+#ifdef WITH_ASAN
+    const void *stack;
+    size_t bytes;
+    __sanitizer_finish_switch_fiber(NULL, &stack, &bytes);
+    mine.back->stack = stack;
+    mine.back->stack_bytes = bytes;
+#endif
+    mine.fn(mine.arg);
+    switch_context(mine.self, mine.back, true);
+    BASE_UNREACHABLE();
+}
+
+/* Runs fn(arg) on the stack, from the context `back` (the caller's): returns when fn returned or
+ * something inside switched to `back`. */
+static void start_on(NativeStack *stack, struct Launch *start)
+{
+    ucontext_t context;
+    ucontext_t unused;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stack->memory + GUARD_BYTES;
+    context.uc_stack.ss_size = stack->bytes - GUARD_BYTES;
+    context.uc_link = NULL;
+    uintptr_t p = (uintptr_t)start;
+    makecontext(&context, (void (*)(void))launch, 2, (unsigned)(p >> 32), (unsigned)p);
+#ifdef WITH_ASAN
+    start->self->stack = context.uc_stack.ss_sp;
+    start->self->stack_bytes = context.uc_stack.ss_size;
+    __sanitizer_start_switch_fiber(&start->back->fake_stack, start->self->stack,
+                                   start->self->stack_bytes);
+#endif
+#ifdef WITH_TSAN
+    start->self->tsan = __tsan_create_fiber(0);
+    start->back->tsan = __tsan_get_current_fiber();
+    __tsan_switch_to_fiber(start->self->tsan, 0);
+#endif
+    if (_setjmp(start->back->jump) == 0)
+        swapcontext(&unused, &context);
+#ifdef WITH_ASAN
+    __sanitizer_finish_switch_fiber(start->back->fake_stack, NULL, NULL);
+#endif
+}
+
+static void context_ended(Context *context)
+{
+#ifdef WITH_TSAN
+    __tsan_destroy_fiber(context->tsan);
+#else
+    (void)context;
+#endif
+}
+
+int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg)
+{
+    NativeStack stack;
+    Context inside, outside;
+    memset(&inside, 0, sizeof(inside));
+    memset(&outside, 0, sizeof(outside));
+    if (!stack_new(&stack, bytes))
+        return 0;
+    struct Launch start = {&inside, &outside, fn, arg};
+    start_on(&stack, &start);
+    context_ended(&inside);
+    stack_free(&stack);
+    return 1;
+}
+
+/* ---- pools ----------------------------------------------------------------------------------- */
+
+static void free_fiber(struct luau_Fiber *fiber)
+{
+    if (fiber->started)
+        context_ended(&fiber->inside);
+    stack_free(&fiber->stack);
+    free(fiber);
+}
+
+luau_Fibers *luau_fibers_new(int keep_max)
+{
+    luau_Fibers *pool = calloc(1, sizeof(*pool));
+    if (pool)
+        pool->keep_max = keep_max;
+    return pool;
+}
+
+void luau_fibers_free(luau_Fibers *pool)
+{
+    if (!pool)
+        return;
+    BASE_ASSERT(pool->made == pool->kept); /* no VM is parked */
+    while (pool->free_list) {
+        struct luau_Fiber *fiber = pool->free_list;
+        pool->free_list = fiber->next;
+        free_fiber(fiber);
+    }
+    free(pool);
+}
+
+void luau_fibers_tick(luau_Fibers *pool)
+{
+    /* Relaxed: the word only says "look"; what there is to see has its own ordering. */
+    atomic_store_explicit(&pool->interrupt, 1, memory_order_relaxed);
+}
+
+static struct luau_Fiber *take_fiber(luau_Fibers *pool)
+{
+    struct luau_Fiber *fiber = pool->free_list;
+    if (fiber) {
+        pool->free_list = fiber->next;
+        pool->kept--;
+        return fiber;
+    }
+    fiber = calloc(1, sizeof(*fiber));
+    if (!fiber)
+        return NULL;
+    if (!stack_new(&fiber->stack, FIBER_STACK_BYTES)) {
+        free(fiber);
+        return NULL;
+    }
+    fiber->pool = pool;
+    pool->made++;
+    return fiber;
+}
+
+static void give_fiber(struct luau_Fiber *fiber)
+{
+    luau_Fibers *pool = fiber->pool;
+    if (pool->kept < pool->keep_max) {
+        fiber->next = pool->free_list;
+        pool->free_list = fiber;
+        pool->kept++;
+        return;
+    }
+    pool->made--;
+    free_fiber(fiber);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+uint64_t luY_now_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+double lua_clock(void)
+{
+    return (double)luY_now_ns() * 1e-9;
+}
+
+static void account(Global_ *g, uint64_t now)
+{
+    g->cpu_ns += now - g->entered_ns;
+    g->entered_ns = now;
+}
+
+static void enter(Global_ *g, luau_Fibers *pool)
+{
+    g->entered_ns = g->slice_start_ns = luY_now_ns();
+    /* Release, with the acquire in ask(): a request made before is seen by the first poll, because
+     * ask() sets the word it finds and the requests are looked at here as well. */
+    atomic_store_explicit(&g->interrupt, &pool->interrupt, memory_order_seq_cst);
+    if (atomic_load_explicit(&g->requests, memory_order_seq_cst))
+        luau_fibers_tick(pool);
+}
+
+static void leave(Global_ *g)
+{
+    account(g, luY_now_ns());
+    atomic_store_explicit(&g->interrupt, &g->own_interrupt, memory_order_seq_cst);
+    atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PREEMPT, memory_order_relaxed);
+}
+
+/* The stack of a pooled fiber never ends: after each work it waits in the pool for the next, so that
+ * only its first run pays for makecontext and its system calls. */
+static void fiber_main(void *arg)
+{
+    struct luau_Fiber *fiber = arg;
+    for (;;) {
+        fiber->work(fiber->L, fiber->arg);
+        fiber->finished = true;
+        switch_context(&fiber->inside, &fiber->outside, false);
+    }
+}
+
+static int after_switch(struct luau_Fiber *fiber)
+{
+    Global_ *g = G(fiber->L);
+    leave(g);
+    if (!fiber->finished)
+        return LUAU_PARKED;
+    g->fiber = NULL;
+    give_fiber(fiber);
+    return LUAU_DONE;
+}
+
+int luau_run(luau_Fibers *pool, lua_State *L, void (*work)(lua_State *L, void *arg), void *arg)
+{
+    Global_ *g = G(L);
+    BASE_ASSERT(!g->fiber);
+    struct luau_Fiber *fiber = take_fiber(pool);
+    if (!fiber)
+        return LUAU_NOSTACK;
+    fiber->L = L;
+    fiber->work = work;
+    fiber->arg = arg;
+    fiber->finished = false;
+    g->fiber = fiber;
+    enter(g, pool);
+    if (fiber->started) {
+        switch_context(&fiber->outside, &fiber->inside, false);
+    } else {
+        fiber->started = true;
+        struct Launch start = {&fiber->inside, &fiber->outside, fiber_main, fiber};
+        start_on(&fiber->stack, &start);
+    }
+    return after_switch(fiber);
+}
+
+int luau_continue(lua_State *L)
+{
+    Global_ *g = G(L);
+    struct luau_Fiber *fiber = g->fiber;
+    BASE_ASSERT(fiber && !fiber->finished);
+    enter(g, fiber->pool);
+    switch_context(&fiber->outside, &fiber->inside, false);
+    return after_switch(fiber);
+}
+
+int luau_isparked(lua_State *L)
+{
+    return G(L)->fiber != NULL;
+}
+
+void luau_abandon(lua_State *L)
+{
+    Global_ *g = G(L);
+    if (!g->fiber)
+        return;
+    g->fiber->pool->made--; /* its stack is in the middle of something: not for the next one */
+    free_fiber(g->fiber);
+    g->fiber = NULL;
+    g->activation = NULL;
+}
+
+char *luY_stacklimit(lua_State *L)
+{
+    struct luau_Fiber *fiber = G(L)->fiber;
+    char *here = __builtin_frame_address(0);
+    if (fiber) {
+        char *low = fiber->stack.memory + GUARD_BYTES;
+        if (here > low && here < fiber->stack.memory + fiber->stack.bytes)
+            return low + STACK_MARGIN_BYTES;
+    }
+    return here - THREAD_STACK_BYTES + STACK_MARGIN_BYTES;
+}
+
+/* ---- requests and polls ---------------------------------------------------------------------- */
+
+static void ask(Global_ *g, uint32_t request)
+{
+    atomic_fetch_or_explicit(&g->requests, request, memory_order_seq_cst);
+    _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_seq_cst);
+    atomic_store_explicit(word, 1, memory_order_seq_cst);
+}
+
+void luau_kill(lua_State *L, int reason)
+{
+    ask(G(L), REQUEST_KILL | ((uint32_t)reason << 8));
+}
+
+void luau_preempt(lua_State *L)
+{
+    ask(G(L), REQUEST_PREEMPT);
+}
+
+int luau_killreason(lua_State *L)
+{
+    return G(L)->kill_reason;
+}
+
+const char *luau_killposition(lua_State *L)
+{
+    return G(L)->kill_position ? G(L)->kill_position : "";
+}
+
+void luau_clearkill(lua_State *L)
+{
+    Global_ *g = G(L);
+    g->kill_reason = LUAU_KILL_NONE;
+    atomic_fetch_and_explicit(&g->requests, (uint32_t)REQUEST_PREEMPT, memory_order_relaxed);
+}
+
+void luau_setcpulimit(lua_State *L, uint64_t ns)
+{
+    G(L)->cpu_limit_ns = ns;
+    G(L)->cpu_mark_ns = G(L)->cpu_ns;
+}
+
+void luau_setdeadline(lua_State *L, uint64_t monotonic_ns)
+{
+    G(L)->deadline_ns = monotonic_ns;
+}
+
+void luau_setslice(lua_State *L, uint64_t ns)
+{
+    G(L)->slice_ns = ns;
+}
+
+/* Chooses the reason why the VM must stop now, or LUAU_KILL_NONE. */
+static int find_kill_reason(Global_ *g, uint32_t requests, uint64_t now)
+{
+    if (g->kill_reason)
+        return g->kill_reason;
+    if (requests & REQUEST_KILL)
+        return (int)(requests >> 8);
+    if (g->cpu_limit_ns && g->cpu_ns - g->cpu_mark_ns >= g->cpu_limit_ns)
+        return LUAU_KILL_CPU;
+    if (g->deadline_ns && now >= g->deadline_ns)
+        return LUAU_KILL_DEADLINE;
+    return LUAU_KILL_NONE;
+}
+
+void luY_setkill(lua_State *L, int reason)
+{
+    Global_ *g = G(L);
+    if (g->kill_reason)
+        return;
+    g->kill_reason = reason;
+    if (!g->kill_position)
+        g->kill_position = malloc(REPORT_SIZE);
+    if (!g->kill_position)
+        return;
+    g->kill_position[0] = '\0';
+    for (CallInfo *ci = L->ci; ci > L->ci_base; ci--) {
+        if (!ci_isluau(ci))
+            continue;
+        snprintf(g->kill_position, REPORT_SIZE, "%s:%d",
+                 ci_closure(ci)->l.proto->module->shown_name, luD_currentline(L, ci));
+        return;
+    }
+}
+
+static void park(Global_ *g)
+{
+    struct luau_Fiber *fiber = g->fiber;
+    g->preemptions++;
+    switch_context(&fiber->inside, &fiber->outside, false);
+}
+
+/* Looks at all reasons; parks if it is time. True: the VM must stop. */
+static bool poll_slow(lua_State *L)
+{
+    Global_ *g = G(L);
+    _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+    for (;;) {
+        atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
+        uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
+        uint64_t now = luY_now_ns();
+        if (g->fiber)
+            account(g, now);
+        int reason = find_kill_reason(g, requests, now);
+        if (reason) {
+            luY_setkill(L, reason);
+            atomic_store_explicit(word, 1, memory_order_relaxed); /* polls after a refusal see it */
+            return true;
+        }
+        bool slice_over = g->slice_ns && now - g->slice_start_ns >= g->slice_ns;
+        if (!g->fiber || !(slice_over || requests & REQUEST_PREEMPT))
+            return false;
+        park(g); /* comes back with a new slice; look again: it may have been killed meanwhile */
+    }
+}
+
+void luY_pollslow(lua_State *L)
+{
+    Global_ *g = G(L);
+    if (poll_slow(L))
+        luD_kill(L);
+    if (g->callbacks.interrupt)
+        g->callbacks.interrupt(L);
+}
+
+void luau_poll(lua_State *L)
+{
+    luY_poll(L);
+}
+
+int luau_pollkill(lua_State *L)
+{
+    Global_ *g = G(L);
+    _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+    if (BASE_LIKELY(!atomic_load_explicit(word, memory_order_relaxed)))
+        return 0;
+    return poll_slow(L);
+}
+
+/* ---- ticker ---------------------------------------------------------------------------------- */
+
+enum { TICKER_POOLS_MAX = 1024 };
+
+struct luau_Ticker {
+    pthread_t thread;
+    unsigned period_us;
+    pthread_mutex_t lock;
+    /* -- under lock -- */
+    bool stopping;
+    int count;
+    luau_Fibers *pools[TICKER_POOLS_MAX];
+};
+
+static void *ticker_main(void *arg)
+{
+    luau_Ticker *ticker = arg;
+    struct timespec next;
+    clock_gettime(CLOCK_MONOTONIC, &next);
+    for (;;) {
+        next.tv_nsec += (long)ticker->period_us * 1000;
+        while (next.tv_nsec >= 1000000000) {
+            next.tv_nsec -= 1000000000;
+            next.tv_sec++;
+        }
+        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
+            continue;
+        pthread_mutex_lock(&ticker->lock);
+        bool stopping = ticker->stopping;
+        for (int i = 0; i < ticker->count; i++)
+            luau_fibers_tick(ticker->pools[i]);
+        pthread_mutex_unlock(&ticker->lock);
+        if (stopping)
+            return NULL;
+    }
+}
+
+luau_Ticker *luau_ticker_new(unsigned period_us)
+{
+    luau_Ticker *ticker = calloc(1, sizeof(*ticker));
+    if (!ticker)
+        return NULL;
+    ticker->period_us = period_us;
+    pthread_mutex_init(&ticker->lock, NULL);
+    if (pthread_create(&ticker->thread, NULL, ticker_main, ticker) != 0) {
+        pthread_mutex_destroy(&ticker->lock);
+        free(ticker);
+        return NULL;
+    }
+    return ticker;
+}
+
+int luau_ticker_add(luau_Ticker *ticker, luau_Fibers *pool)
+{
+    pthread_mutex_lock(&ticker->lock);
+    int ok = ticker->count < TICKER_POOLS_MAX;
+    if (ok)
+        ticker->pools[ticker->count++] = pool;
+    pthread_mutex_unlock(&ticker->lock);
+    return ok;
+}
+
+void luau_ticker_remove(luau_Ticker *ticker, luau_Fibers *pool)
+{
+    pthread_mutex_lock(&ticker->lock);
+    for (int i = 0; i < ticker->count; i++) {
+        if (ticker->pools[i] == pool) {
+            ticker->pools[i] = ticker->pools[--ticker->count];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&ticker->lock);
+}
+
+void luau_ticker_free(luau_Ticker *ticker)
+{
+    if (!ticker)
+        return;
+    pthread_mutex_lock(&ticker->lock);
+    ticker->stopping = true;
+    pthread_mutex_unlock(&ticker->lock);
+    pthread_join(ticker->thread, NULL);
+    pthread_mutex_destroy(&ticker->lock);
+    free(ticker);
+}

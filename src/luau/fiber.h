@@ -1,0 +1,30 @@
+/* fiber.h: native stacks, parking, polls (luau_run and friends in luau.h). */
+#ifndef LUAU_FIBER_H
+#define LUAU_FIBER_H
+
+#include "luau/state.h"
+
+/* The safepoint. Costs two loads and a branch. */
+#define luY_poll(L)                                                                             \
+    do {                                                                                        \
+        if (BASE_UNLIKELY(atomic_load_explicit(atomic_load_explicit(&G(L)->interrupt,           \
+                                                                    memory_order_relaxed),      \
+                                               memory_order_relaxed)))                          \
+            luY_pollslow(L);                                                                    \
+    } while (0)
+void luY_pollslow(lua_State *L);
+/* Notes why and where the VM stops; the caller then unwinds by luD_kill. */
+void luY_setkill(lua_State *L, int reason);
+
+/* Runs fn on a fresh native stack of that size and comes back when it returns. 0: no memory. fn may
+ * not unwind past its own frame. */
+int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg);
+
+/* Lowest usable address of the native stack that the caller runs on (with a margin), for
+ * Global_.c_stack_limit: of the fiber, or of the OS thread. */
+char *luY_stacklimit(lua_State *L);
+
+/* Account of processor time around host calls (nesting counts once). */
+uint64_t luY_now_ns(void);
+
+#endif
