@@ -17,11 +17,14 @@
 
 #define api_check(L, c) BASE_DEBUG(c)
 #define api_checkcount(L, n) BASE_DEBUG((L)->top - (L)->base >= (n))
-#define api_push(L, v)                            \
-    do {                                          \
-        Value pushed_ = (v);                      \
-        BASE_DEBUG((L)->top < (L)->ci->top);      \
-        *(L)->top++ = pushed_;                    \
+/* Natives push into the room of their frame; for Luau frames (luaL_tolstring serves the interpreter
+ * too) the stack's own end counts. */
+#define api_room(L) (((L)->ci->flags & CALL_C ? (L)->ci->top : (L)->stack_last + EXTRA_STACK) - (L)->top)
+#define api_push(L, v)                \
+    do {                              \
+        Value pushed_ = (v);          \
+        BASE_DEBUG(api_room(L) > 0);  \
+        *(L)->top++ = pushed_;        \
     } while (0)
 
 /* Slot of an acceptable stack index; NULL if it is beyond the top, or a pseudo index. */
@@ -78,6 +81,14 @@ BASE_INLINE Table *luE_table(lua_State *L, int index)
 BASE_INLINE Closure *luE_native(lua_State *L)
 {
     return L->ci > L->ci_base && (L->ci->flags & CALL_C) ? ci_closure(L->ci) : NULL;
+}
+
+/* Room for n more slots, whatever the frame's limit was. */
+BASE_INLINE void luE_room(lua_State *L, int n)
+{
+    luD_checkstack(L, n);
+    if ((L->ci->flags & CALL_C) && L->ci->top < L->top + n)
+        L->ci->top = L->top + n;
 }
 
 /* A C caller got `all results`: they are part of its frame's room. */

@@ -156,7 +156,7 @@ static void list_thread(Global_ *g, GCObject *object, size_t size, void *arg)
 {
     (void)g, (void)size;
     ThreadList *list = arg;
-    if (object->type != OBJ_THREAD)
+    if (object->type != OBJ_THREAD || !((lua_State *)object)->ci_base)
         return;
     if (list->count < list->room)
         list->threads[list->count] = (lua_State *)object;

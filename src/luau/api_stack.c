@@ -110,9 +110,7 @@ void lua_replace(lua_State *L, int index)
 void lua_rawcheckstack(lua_State *L, int size)
 {
     BASE_ASSERT(size >= 0);
-    luD_checkstack(L, size);
-    if (L->ci->top < L->top + size)
-        L->ci->top = L->top + size;
+    luE_room(L, size);
 }
 
 int lua_checkstack(lua_State *L, int size)

@@ -148,12 +148,18 @@ const char *lua_namecallatom(lua_State *L)
     return L->namecall ? L->namecall->data : NULL;
 }
 
+static int userdata_length(const Udata *userdata)
+{
+    size_t length = userdata->length;
+    return (int)(userdata->has_dtor ? length - sizeof(lua_Destructor) : length);
+}
+
 int lua_objlen(lua_State *L, int index)
 {
     Value v = luE_value(L, index);
     switch (val_type(v)) {
     case LUA_TSTRING: return (int)val_string(v)->length;
-    case LUA_TUSERDATA: return (int)val_udata(v)->length;
+    case LUA_TUSERDATA: return userdata_length(val_udata(v));
     case LUA_TBUFFER: return (int)val_buffer(v)->length;
     case LUA_TTABLE: return luT_length(val_table(v));
     case LUA_TNUMBER: {
@@ -376,12 +382,12 @@ void *lua_newuserdatatagged(lua_State *L, size_t size, int tag)
     return init_userdata(L, userdata, size, tag)->data;
 }
 
-/* The destructor stands behind the data, which is rounded up for it. */
+/* The destructor stands behind the data, maybe unaligned. */
 void *lua_newuserdatadtor(lua_State *L, size_t size, lua_Destructor dtor)
 {
     if (size > USERDATA_MAX)
         luE_toobig(L);
-    size = ((size + 7) & ~(size_t)7) + DESTRUCTOR_BYTES;
+    size += DESTRUCTOR_BYTES;
     size_t bytes = offsetof(Udata, data) + size;
     luE_prepare(L, bytes);
     Udata *userdata = luH_largeobject(L, bytes, OBJ_USERDATA);

@@ -311,7 +311,7 @@ static void push_text(lua_State *L, Value v)
 const char *luaL_tolstring(lua_State *L, int index, size_t *length)
 {
     Value v = luE_value(L, index);
-    lua_rawcheckstack(L, 2);
+    luE_room(L, 2);
     Table *meta = luTM_metatable(L, v);
     Value tm = meta ? luTM_lookup(meta, TM_TOSTRING) : VAL_NIL;
     if (BASE_LIKELY(val_isnil(tm))) {

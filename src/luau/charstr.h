@@ -1,5 +1,5 @@
-/* charstr.h: the 256 strings of one byte and the empty string, as constants of the program shared by
- * all VMs (MARK_SHARED, hash ready): what cuts strings into characters allocates nothing. */
+/* charstr.h: the 256 strings of one byte and the empty string, as constants of the program shared
+ * by all VMs (MARK_SHARED, hash ready): what cuts strings into characters allocates nothing. */
 #ifndef LUAU_CHARSTR_H
 #define LUAU_CHARSTR_H
 

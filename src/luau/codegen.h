@@ -24,7 +24,7 @@ typedef struct Loop {
 
 /* What a pass over the tree finds out about a local (AstLocal.data, made on first use). */
 typedef struct LocalInfo {
-    const AstExpr *constant;  /* its value, a literal: uses are replaced by it, it needs no register */
+    const AstExpr *constant;  /* its value, a literal; uses become it, so it has no register */
     AstExpr *init;            /* value of a never-assigned local, or NULL */
     AstFunction *function;    /* the function it was declared as, or initialised with */
     const AstExpr *table;     /* an empty constructor it was initialised with, and the sizes that */
@@ -208,7 +208,7 @@ void luC_concatoperands(Func *f, AstExpr *e, int base);
 void luC_call(Func *f, AstExpr *e, int base, int room, int results);
 /* The library value that global (or a.b, a.b.c) names, by GETIMPORT; false: not applicable. */
 bool luC_import(Func *f, AstExpr *e, int target);
-/* A chain of up to three names from a never-assigned global: all of it has the line of its start. */
+/* A chain of up to three names from a never-assigned global: all of it has its start's line. */
 bool luC_isglobalchain(const Func *f, const AstExpr *e);
 /* The fast builtin (builtins.h) that a call of this expression reaches while nobody has changed the
  * environment, or BUILTIN_NONE. */

@@ -6,7 +6,7 @@
 #include "luau/module.h"
 
 /* Generates code for the parsed chunk into the module (not sealed yet). False: a limit of reference
- * 4.3 was passed; *error is set. Out of memory longjmps to module->fail / arena->fail (the same). */
+ * 4.3 was passed; *error is set. Out of memory longjmps to module->fail, arena->fail (the same). */
 bool luC_compile(luau_Module *module, Arena *arena, const ParseResult *chunk,
                  const luau_CompileOptions *options, ParseError *error);
 

@@ -193,7 +193,7 @@ static bool is_string(const AstExpr *e)
 }
 
 /* Parts first .. first + count - 1 of an interpolated string (text, expression, text, ...; empty
- * texts left out) to registers from base on, then converted in order. Returns how many there are. */
+ * texts left out) to registers from base on, then converted in order. Returns their count. */
 static int interp_parts(Func *f, AstExpr *e, int first, int count, int base)
 {
     int used = 0;

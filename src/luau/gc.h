@@ -40,8 +40,8 @@ typedef struct GC {
     int32_t again_count, again_size;
     Table **weak;          /* weak tables met in this cycle */
     int32_t weak_count, weak_size;
-    uint32_t work;         /* done in this step, in bytes looked at */
-    uint32_t polled;       /* value of work at the last poll */
+    size_t work;           /* done in this step, in bytes looked at */
+    size_t polled;         /* value of work at the last poll */
     uint8_t futile;        /* forced collections in a row that freed little; a run starts with 0 */
     bool atomic;           /* the scanning functions run in the atomic phase */
     bool killed;           /* a poll inside this step told that the VM is to be killed */
@@ -104,10 +104,11 @@ void luG_close(Global_ *g);
 void luG_dispose(Global_ *g, GCObject *o);
 
 /* ---- between gc.c and gc_mark.c ---- */
+enum { GREY_MIN = 32 /* entries of the grey stack at first */ };
 void luG_markroots(Global_ *g);
 bool luG_propagate(Global_ *g);  /* scans one grey object, or a piece; false: none left */
-void luG_scanagain(Global_ *g);  /* atomic: what is in `again`, and what it leads to */
-void luG_scanoverflow(Global_ *g);
+/* Atomic: what is grey, and what is in `again`, and what both lead to. */
+void luG_scanatomic(Global_ *g);
 void luG_clearweak(Global_ *g);
 void luG_resetmodules(Global_ *g);
 void luG_releasemodules(Global_ *g);

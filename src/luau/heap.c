@@ -238,16 +238,13 @@ static Slab *new_slab(Global_ *g, int class)
     }
     if (injected_failure(heap))
         return NULL;
-    size_t cell = class_bytes[class];
+    size_t cell = class_bytes[class], bytes = 0;
+    unsigned cells = 0;
     int level = heap->level[class];
-    size_t bytes = 0;
     for (; level >= 0; level--) { /* less than the class would take, where the quota is near */
-        bytes = (size_t)SLAB_BYTES_MIN << level;
-        if (bytes < sizeof(Slab) + cell)
-            bytes = sizeof(Slab) + cell;
-        bytes -= 8; /* the system's own 8 make it a round number */
-        if (cells_in(bytes, cell) == 0)
-            bytes += 8;
+        cells = cells_in(((size_t)SLAB_BYTES_MIN << level) - 8, cell); /* 8: the system's own */
+        cells = cells == 0 ? 1 : cells;
+        bytes = sizeof(Slab) + cells * cell;
         if (has_room(heap, system_bytes(bytes) + (level > 0 ? luH_margin(heap) : 0)))
             break;
     }
@@ -256,7 +253,7 @@ static Slab *new_slab(Global_ *g, int class)
     void *memory = malloc(bytes);
     if (!memory)
         return NULL;
-    Slab *slab = init_slab(heap, memory, class, cells_in(bytes, cell));
+    Slab *slab = init_slab(heap, memory, class, cells);
     slab->bytes = (uint32_t)system_bytes(bytes);
     add_reserved(g, slab->bytes);
     heap->level[class] = (uint8_t)(level < LEVEL_MAX ? level + 1 : LEVEL_MAX);

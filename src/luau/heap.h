@@ -21,8 +21,8 @@
  * luH_alloc itself never collects (half-built objects are about); it may use up a margin kept below
  * the quota (luH_margin), and then sets gc.urgent so that the next safepoint collects (and kills, if
  * the margin is still in use after that). reserved_bytes never passes the quota: an allocation that
- * would, kills. So whatever can get large and knows it is at a safepoint calls luH_reserve first,
- * or, before storing to a big table, luT_makeroom (table.h). Without a quota, when the system has no
+ * would, kills. So whatever can get large calls luH_reserve first, at a safepoint; tables that grow
+ * past TABLE_BIG do so themselves (table.h). Without a quota, when the system has no
  * memory: LUA_ERRMEM `not enough memory`, catchable. With one: the same as passing the quota. */
 #ifndef LUAU_HEAP_H
 #define LUAU_HEAP_H

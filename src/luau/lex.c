@@ -129,6 +129,7 @@ static NameEntry *intern(Lexer *lx, const char *text, size_t length)
     entry->next = *home;
     entry->binding = NULL;
     entry->kind = TK_NAME;
+    entry->exported = false;
     entry->name.length = (uint32_t)length;
     entry->name.hash = hash;
     memcpy(entry->name.text, text, length);

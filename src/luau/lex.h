@@ -46,6 +46,7 @@ typedef struct NameEntry {
     struct NameEntry *next; /* in its bucket */
     AstLocal *binding;      /* the innermost local of that name in scope, or NULL */
     int kind;               /* TK_NAME, or that of the reserved word */
+    bool exported;          /* by an `export` of a value */
     AstName name;
 } NameEntry;
 

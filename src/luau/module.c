@@ -1,8 +1,8 @@
 /* module.c: the memory of a module, its strings, shapes of tables, and its life.
  *
  * A module's parts come from blocks that only it owns, bump-allocated, so that freeing it walks a
- * short list. While it is built an intern table (malloc'd, dropped by luM_seal) keeps one String per
- * content, so the compiler may compare string constants by address. */
+ * short list. While it is built an intern table (malloc'd, dropped by luM_seal) keeps one String
+ * per content, so the compiler may compare string constants by address. */
 #include "luau/module.h"
 
 #include <stdio.h>
@@ -86,30 +86,38 @@ void *luM_alloc(luau_Module *module, size_t size)
 
 /* ---- Life ------------------------------------------------------------------------------------ */
 
-luau_Module *luM_new(const luau_Image *image, const char *chunkname, size_t max_bytes,
-                     jmp_buf *fail)
+/* What luM_new allocates besides the module itself; false: no memory. */
+static bool fill_new(luau_Module *module, const char *chunkname)
 {
-    luau_Module *module = calloc(1, sizeof(luau_Module));
-    if (!module)
-        return NULL;
     jmp_buf nomem; /* the caller has no module to free yet */
     module->fail = &nomem;
-    atomic_init(&module->refs, 1);
-    module->bytes = sizeof(luau_Module);
-    module->max_bytes = max_bytes;
-    if (setjmp(nomem)) {
-        luau_module_release(module);
-        return NULL;
-    }
+    if (setjmp(nomem))
+        return false;
     module->strings = charged_alloc(module, sizeof(ModuleStrings));
     memset(module->strings, 0, sizeof(ModuleStrings));
-    module->image = image ? luau_image_retain((luau_Image *)(uintptr_t)image) : NULL;
     size_t length = strlen(chunkname);
     module->chunkname = luM_string(module, chunkname, length);
     char shown[LUA_IDSIZE];
     luM_shownname(shown, chunkname, length);
     size_t shown_size = strlen(shown) + 1;
     module->shown_name = memcpy(luM_alloc(module, shown_size), shown, shown_size);
+    return true;
+}
+
+luau_Module *luM_new(const luau_Image *image, const char *chunkname, size_t max_bytes,
+                     jmp_buf *fail)
+{
+    luau_Module *module = calloc(1, sizeof(luau_Module));
+    if (!module)
+        return NULL;
+    atomic_init(&module->refs, 1);
+    module->bytes = sizeof(luau_Module);
+    module->max_bytes = max_bytes;
+    module->image = image ? luau_image_retain((luau_Image *)(uintptr_t)image) : NULL;
+    if (!fill_new(module, chunkname)) {
+        luau_module_release(module);
+        return NULL;
+    }
     module->fail = fail;
     return module;
 }

@@ -5,8 +5,8 @@
  * count. It points to itself, to its image (retained) and to the core strings; never into a VM.
  *
  * Its strings and vectors are shared objects (MARK_SHARED | MARK_MODULE) that may escape into the
- * heaps of VMs: a VM that finds one while marking keeps the module alive (see gc.h). Where the image
- * or the core has a string of the same bytes, the module uses that one.
+ * heaps of VMs: a VM that finds one while marking keeps the module alive (see gc.h). Where the
+ * image or the core has a string of the same bytes, the module uses that one.
  *
  * Lifetime: luau_compile gives one reference; each VM that loaded it holds one until a collection
  * finds neither a closure nor a string of it; luau_module_release frees it at the last. */
@@ -27,7 +27,7 @@ struct luau_Module {
     size_t max_bytes;          /* 0: no cap; only while building */
     const luau_Image *image;   /* retained; NULL: none */
     const String *chunkname;   /* as given */
-    const char *shown_name;    /* as messages show it (reference 8.2), at most LUA_IDSIZE - 1 bytes */
+    const char *shown_name;    /* as messages show it (reference 8.2), below LUA_IDSIZE bytes */
     Proto **protos;            /* in the order they were finished; the last is the main function */
     int proto_count;
     const Proto *main;
@@ -36,8 +36,8 @@ struct luau_Module {
     jmp_buf *fail;             /* out of memory while building: longjmp(*fail, ARENA_NOMEM) */
 };
 
-/* A module under construction, with one reference; NULL when out of memory. Before luM_seal a failed
- * build is dropped by luau_module_release, as any module. */
+/* A module under construction, with one reference; NULL when out of memory. A failed build is
+ * dropped by luau_module_release, as any module. */
 luau_Module *luM_new(const luau_Image *image, const char *chunkname, size_t max_bytes,
                      jmp_buf *fail);
 /* Zeroed, 8-byte aligned memory that lives as long as the module. */

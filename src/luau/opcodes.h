@@ -13,15 +13,16 @@
  * `poll` marks the safepoints where kills and preemption happen.
  *
  * Hints: the C byte of GETGLOBAL, SETGLOBAL, GETTABLEKS, SETTABLEKS, NAMECALL is a guess at the
- * hash node of the key (index & 255). Code is shared by all VMs and threads, so a hint is written as a
- * relaxed atomic store of the whole word, and words are read by relaxed atomic loads; a stale hint
- * only costs a slow lookup.
+ * hash node of the key (index & 255). Code is shared by all VMs and threads, so a hint is written
+ * as a relaxed atomic store of the whole word, and words are read by relaxed atomic loads; a stale
+ * hint only costs a slow lookup.
  *
- * Closures: NEWCLOSURE stores R[A] = the new closure before its CAPTUREs are carried out, so a local
- * function that captures itself by value (CAPTURE VAL of R[A]) gets itself. DUPCLOSURE likewise: if
- * its cache slot holds a closure of the running closure's environment, R[A] = that one first, then
- * the captures are compared with its upvalues; only if one differs (or there was none) R[A] = a new
- * closure, which is filled and put into the slot. The captures are the words after the AUX word.
+ * Closures: NEWCLOSURE stores R[A] = the new closure before its CAPTUREs are carried out, so a
+ * local function that captures itself by value (CAPTURE VAL of R[A]) gets itself. DUPCLOSURE
+ * likewise: if its cache slot holds a closure of the running closure's environment, R[A] = that
+ * one first, then the captures are compared with its upvalues; only if one differs (or there was
+ * none) R[A] = a new closure, which is filled and put into the slot. The captures are the words
+ * after the AUX word.
  *
  * FASTCALL*: "pc + C" counts like a jump, from the word after the instruction's first word (so the
  * AUX word of FASTCALL2, 2K, 3 counts as one); a CALL stands there.
@@ -114,7 +115,7 @@ typedef uint32_t Instr;
     X(ANDK, ABC, 0)       /* R[A] = R[B] if falsy, else K[C] */                                    \
     X(ORK, ABC, 0)                                                                                 \
     X(CONCAT, ABC, 0)     /* R[A] = R[B] .. ... .. R[C] */                                         \
-    X(TOSTRING, ABC, 0)   /* R[A] = tostring(R[B]): parts of interpolated strings, before CONCAT */ \
+    X(TOSTRING, ABC, 0)   /* R[A] = tostring(R[B]): a part of an interpolated string */            \
     X(NOT, ABC, 0)        /* R[A] = not R[B] */                                                    \
     X(MINUS, ABC, 0)                                                                               \
     X(LENGTH, ABC, 0)                                                                              \

@@ -81,8 +81,6 @@ typedef struct Parser {
     const AstExpr *cast, *instantiated;
 
     bool has_export, has_return; /* for their conflict at the top level */
-    const AstName **exported;
-    int exported_count, exported_capacity;
 
     /* A stack of lists being built; luP_finish moves one into an array of its own. */
     char *scratch;
@@ -143,6 +141,7 @@ bool luP_expect_end(Parser *p, int kind, Opener opener);
  * seems to start or end a statement. */
 bool luP_skip_to(Parser *p, int kind);
 bool luP_ends_block(int kind);
+bool luP_starts_statement(int kind); /* reserved words only */
 
 /* A name; reports and gives a placeholder if there is none. context may be NULL. */
 Binding luP_name(Parser *p, const char *context);
@@ -161,33 +160,35 @@ void *luP_finish(Parser *p, size_t mark, size_t item_size, int *count);
 AstLocal *luP_declare(Parser *p, Binding binding, bool is_const);
 void luP_close_scope(Parser *p, int scope_count);
 
-/* ---- parse.c, parse_decl.c ---- */
+/* ---- parse.c ---- */
 AstBlock *luP_block(Parser *p);
-AstBlock *luP_block_no_scope(Parser *p);
-AstStat *luP_stat_type(Parser *p, Location start);
+/* Reports what may not be assigned to, and marks locals as assigned. */
+void luP_check_target(Parser *p, const AstExpr *expr);
+AstStat *luP_error_stat(Parser *p, Location location);
+
+/* ---- parse_decl.c: `start` is the place of a contextual keyword, consumed already ---- */
+AstStat *luP_stat_type(Parser *p); /* gives NULL: types leave nothing */
 AstStat *luP_stat_function(Parser *p, const Attributes *attributes);
 AstStat *luP_stat_local(Parser *p, const Attributes *attributes);
 AstStat *luP_stat_const(Parser *p, Location start, const Attributes *attributes);
 AstStat *luP_stat_export(Parser *p, Location start, const Attributes *attributes);
 AstStat *luP_stat_attributes(Parser *p);
-void luP_check_target(Parser *p, AstExpr *expr);
-AstStat *luP_error_stat(Parser *p, Location location);
+bool luP_at_export(Parser *p); /* whether an export of a value follows `export` */
 
-/* A function from its parameters on. `keyword` is the opener of its `end` and the start of its
- * location; local_name, where not NULL, is declared before the body, and *local is set. */
 typedef struct FunctionHead {
-    Opener keyword;
+    Opener keyword; /* the opener of its `end`, and the start of its location */
     Location name_location;
     const AstName *debug_name; /* may be NULL */
     bool has_self;
+    const Binding *local_name; /* declared before the body; may be NULL */
     bool local_is_const;
-    const Binding *local_name; /* may be NULL */
     const Attributes *attributes; /* may be NULL */
 } FunctionHead;
+/* A function from its generics or parameters on. Sets *local if there is a local_name. */
 AstFunction *luP_function_body(Parser *p, const FunctionHead *head, AstLocal **local);
+Binding luP_binding(Parser *p);
 /* Pushes bindings (luP_push); returns whether they ended in `...` (if allowed). */
 bool luP_bindings(Parser *p, bool allow_dots);
-Binding luP_binding(Parser *p);
 
 /* ---- parse_expr.c, parse_atom.c ---- */
 AstExpr *luP_expr(Parser *p);

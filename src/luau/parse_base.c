@@ -89,7 +89,7 @@ bool luP_ends_block(int kind)
            kind == TK_UNTIL;
 }
 
-static bool starts_statement(int kind)
+bool luP_starts_statement(int kind)
 {
     return kind == TK_IF || kind == TK_WHILE || kind == TK_DO || kind == TK_FOR ||
            kind == TK_REPEAT || kind == TK_FUNCTION || kind == TK_LOCAL || kind == TK_RETURN ||
@@ -101,7 +101,8 @@ bool luP_skip_to(Parser *p, int kind)
     int line = p->lex.previous.end.line;
     while (luP_kind(p) != kind) {
         int k = luP_kind(p);
-        if (luP_ends_block(k) || starts_statement(k) || luP_token(p)->location.begin.line != line)
+        if (luP_ends_block(k) || luP_starts_statement(k) ||
+            luP_token(p)->location.begin.line != line)
             return false;
         luP_next(p);
     }

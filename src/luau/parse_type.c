@@ -19,6 +19,7 @@ typedef struct TypeList {
 
 static TypeKind simple_type(Parser *p, bool allow_pack);
 static void return_type(Parser *p);
+static void type_suffix(Parser *p, Position begin, int parts);
 
 static void report_here(Parser *p, const char *message)
 {
@@ -93,8 +94,10 @@ static void generic_pack_default(Parser *p, bool with_defaults, bool *seen_defau
     }
     int depth = p->depth;
     Location location = luP_token(p)->location;
-    if (simple_type(p, true) == TYPE_SINGLE)
+    if (simple_type(p, true) == TYPE_SINGLE) {
+        type_suffix(p, location.begin, 1);
         luP_report(p, location, "Expected type pack after '=', got type");
+    }
     p->depth = depth;
 }
 
@@ -313,7 +316,8 @@ void luP_optional_return_type(Parser *p)
 
 /* ---- tables ---- */
 
-static void table_type_field(Parser *p, bool *has_indexer)
+/* `["name"]: T` or `[K]: V`, at the bracket. */
+static void table_type_field(Parser *p, bool *has_name, bool *has_indexer)
 {
     Opener opener = luP_opener(p);
     luP_next(p);
@@ -329,6 +333,7 @@ static void table_type_field(Parser *p, bool *has_indexer)
         if (!valid || memchr(data, 0, length))
             luP_report(p, luP_span(opener.position, opener.position),
                        "String literal contains malformed escape sequence or \\0");
+        *has_name = true;
         return;
     }
     luP_type(p);
@@ -350,15 +355,15 @@ static void table_type(Parser *p)
 {
     luP_enter(p, "type annotation");
     Opener opener = luP_opener(p);
-    bool any_name = false, has_indexer = false;
+    bool has_name = false, has_indexer = false;
     luP_expect(p, '{', "table type");
     while (luP_kind(p) != '}') {
         const AstName *access = luP_kind(p) == TK_NAME ? luP_token(p)->name : NULL;
         if ((access == p->names.read || access == p->names.write) && access && !at_named_field(p))
             luP_next(p);
         if (luP_kind(p) == '[') {
-            table_type_field(p, &has_indexer);
-        } else if (!any_name && !has_indexer && !at_named_field(p)) {
+            table_type_field(p, &has_name, &has_indexer);
+        } else if (!has_name && !has_indexer && !at_named_field(p)) {
             luP_type(p); /* {T}: an array */
             break;
         } else {
@@ -369,7 +374,7 @@ static void table_type(Parser *p)
             luP_next(p);
             luP_expect(p, ':', "table field");
             luP_type(p);
-            any_name = true;
+            has_name = true;
         }
         if (!luP_accept(p, ',') && !luP_accept(p, ';'))
             break;

@@ -226,6 +226,7 @@ void lua_close(lua_State *L)
 {
     Global_ *g = G(L);
     luau_Image *image = g->image;
+    BASE_ASSERT(!g->fiber); /* parked or running: continue or abandon it first */
     luG_close(g);
     free(g->kill_position);
     free(g->check_text);

@@ -41,9 +41,7 @@ static void move_to_storage(luaL_Strbuf *B, size_t capacity, int place)
     size_t used = (size_t)(B->p - old);
     memcpy(storage->data, old, used);
     if (!B->storage) {
-        luD_checkstack(L, 1);
-        if (L->ci->top <= L->top)
-            L->ci->top = L->top + 1;
+        luE_room(L, 1);
         api_push(L, VAL_NIL);
         lua_insert(L, place);
     }
@@ -126,9 +124,7 @@ void luaL_addvalueany(luaL_Strbuf *B, int index)
         int length = num_format(v.n, text);
         luaL_addlstring(B, text, (size_t)length);
     } else {
-        luD_checkstack(L, 2);
-        if (L->ci->top < L->top + 2)
-            L->ci->top = L->top + 2;
+        luE_room(L, 2);
         luaL_tolstring(L, index, NULL);
         luaL_addvalue(B);
     }

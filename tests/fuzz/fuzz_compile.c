@@ -1,5 +1,5 @@
-/* fuzz_compile.c: any bytes as source. The compiler and the checker must end, agree on whether there is
- * an error, and give a module that can be listed. */
+/* fuzz_compile.c: any bytes as source. The compiler and the checker must end, agree on whether there
+ * is an error, and give a module that can be listed. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     luau_Diagnostic first, all[16];
     luau_Module *module = luau_compile(source, size - 1, "=fuzz", &options, &first);
     int count = luau_check(source, size - 1, &options, all, 16);
-    /* Whoever has a syntax error has no module; the reverse does not hold (limits of a function). */
+    /* Whoever has a syntax error has no module; the reverse does not hold (limits of functions). */
     if (module && count > 0)
         abort();
     if (module) {

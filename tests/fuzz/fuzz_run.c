@@ -1,6 +1,6 @@
-/* fuzz_run.c: any bytes as a script, compiled and run in a sandboxed VM with a small quota and little
- * time. Whatever it does, the heap is sound afterwards, and the libraries that all VMs share still
- * work in the next one. */
+/* fuzz_run.c: any bytes as a script, compiled and run in a sandboxed VM with a small quota and
+ * little time. Whatever it does, the heap is sound afterwards, and the libraries that all VMs share
+ * still work in the next one. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,9 +7,9 @@
  *
  * Natives read their arguments straight from L->base..L->top and have LUA_MINSTACK free slots. The
  * helpers here take the common case inline and leave conversions and errors to luaL_check*. Table
- * access is raw. Loops over sizes that a script chose poll every LIB_POLL_STEPS turns, and bytes are
- * moved LIB_POLL_BYTES at a time; a poll may not return, so nothing but the VM's stack owns memory
- * across one. */
+ * access is raw. Loops over sizes that a script chose poll every LIB_POLL_STEPS turns, and bytes
+ * are moved LIB_POLL_BYTES at a time; a poll may not return, so nothing but the VM's stack owns
+ * memory across one. */
 #ifndef LUAU_LIB_H
 #define LUAU_LIB_H
 

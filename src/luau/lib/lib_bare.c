@@ -1,5 +1,5 @@
-/* lib_bare.c: globals for programs that trust their script (`run --bare`): environments, loadstring,
- * collectgarbage. Sandboxes leave this library out. */
+/* lib_bare.c: globals for programs that trust their script (`run --bare`): environments,
+ * loadstring, collectgarbage. Sandboxes leave this library out. */
 #include "luau/lib/lib.h"
 
 /* Pushes the function at argument 1, or that of the level there. */

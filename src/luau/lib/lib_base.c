@@ -106,7 +106,7 @@ static bool is_blank(char c)
     } while (0)
 
 /* Reads an unsigned 64-bit integer as C's strtoull does: blanks, sign, digits (`0x` in base 16);
- * too great ones give the greatest; a minus negates modulo 2^64. Then blanks up to the first NUL. */
+ * too great ones give the greatest; a minus negates modulo 2^64. Then blanks to the first NUL. */
 static bool read_unsigned(lua_State *L, const char *p, unsigned base, double *result)
 {
     while (is_blank(*p))

@@ -1,13 +1,7 @@
 /* lib_debug.c: looking at running functions (reference 11.10). */
-#include <stdio.h>
-
 #include "luau/lib/lib.h"
 
-enum {
-    TRACE_FRAMES = 500,      /* shown from each end of a deep stack */
-    TRACE_NAME_BYTES = 255,  /* of a function's name */
-    TRACE_POLL_FRAMES = 64
-};
+enum { TRACE_FRAMES_MAX = 1000 }; /* of a deeper stack both ends are shown */
 
 /* The thread at argument 1, or the running one; *shift is how many arguments it took. */
 static lua_State *check_target(lua_State *L, int *shift)
@@ -84,29 +78,6 @@ static int debug_info(lua_State *L)
     return results;
 }
 
-/* One line of a traceback; natives have none. */
-static void add_frame(luaL_Strbuf *text, const lua_Debug *ar)
-{
-    char line[16];
-    luaL_addstring(text, ar->short_src);
-    if (ar->currentline > 0) {
-        int length = snprintf(line, sizeof(line), ":%d", ar->currentline);
-        luaL_addlstring(text, line, (size_t)length);
-    }
-    if (ar->name) {
-        luaL_addlstring(text, " function ", 10);
-        luaL_addlstring(text, ar->name, strnlen(ar->name, TRACE_NAME_BYTES));
-    }
-    luaL_addchar(text, '\n');
-}
-
-static void add_skipped(luaL_Strbuf *text, int count)
-{
-    char line[40];
-    int length = snprintf(line, sizeof(line), "... (+%d frames)\n", count);
-    luaL_addlstring(text, line, (size_t)length);
-}
-
 static int debug_traceback(lua_State *L)
 {
     int shift;
@@ -115,31 +86,7 @@ static int debug_traceback(lua_State *L)
     int level = luaL_optinteger(L, shift + 2, target == L ? 1 : 0);
     luaL_argcheck(L, level >= 0, shift + 2, "level can't be negative");
 
-    luaL_Strbuf text;
-    luaL_buffinit(L, &text);
-    if (message) {
-        luaL_addlstring(&text, message, strlen(message));
-        luaL_addchar(&text, '\n');
-    }
-    int depth = lua_stackdepth(target), skip_from = level, skip_to = level;
-    if (depth - level > 2 * TRACE_FRAMES) {
-        skip_from = level + TRACE_FRAMES;
-        skip_to = depth - TRACE_FRAMES;
-    }
-    lua_Debug ar;
-    for (int i = level; i < depth; i++) {
-        if (i == skip_from && skip_to > skip_from) {
-            add_skipped(&text, skip_to - skip_from);
-            i = skip_to;
-        }
-        if (!lua_getinfo(target, i, "sln", &ar))
-            break;
-        if (strcmp(ar.what, "C") != 0)
-            add_frame(&text, &ar);
-        if (i % TRACE_POLL_FRAMES == 0)
-            luY_poll(L);
-    }
-    luaL_pushresult(&text);
+    luau_traceback(L, target, message, level, TRACE_FRAMES_MAX);
     return 1;
 }
 

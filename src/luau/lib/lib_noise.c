@@ -1,7 +1,7 @@
 /* lib_noise.c: math.noise: Ken Perlin's improved noise (2002) in 32-bit floats.
  *
- * Space is cut into unit cubes; each corner has one of sixteen gradients, chosen by a permutation of
- * 0..255 applied to the coordinates in turn; the corners' ramps are blended by a smooth curve. */
+ * Space is cut into unit cubes. Each corner has one of sixteen gradients, which a permutation of
+ * 0..255, applied to the coordinates in turn, chooses. A smooth curve blends the corners' ramps. */
 #include <math.h>
 
 #include "luau/lib/lib.h"

@@ -1,6 +1,6 @@
 /* lib_os.c: the clock and the calendar (reference 11.11).
  *
- * Calendar arithmetic is our own (the proleptic Gregorian calendar, days counted from 1970-01-01), and
+ * Calendar arithmetic is our own (the proleptic Gregorian calendar, in days since 1970-01-01), and
  * so is formatting, with the names of the C locale: neither depends on the locale of the process.
  * The C library is asked only for the offset of local time. */
 #include <stdio.h>

@@ -2,16 +2,16 @@
  *
  * Introsort with the median of three: the order of equal elements and the number of comparisons are
  * those of upstream, because programs come to depend on them. A range is put in order at its ends
- * and middle (which finishes ranges of two and three); the middle goes next to the end as the pivot;
- * the rest is partitioned around it; then the smaller side is sorted before the larger one. A range
- * that was cut more often than 1.5 log2 n times is heap sorted.
+ * and middle (which finishes ranges of two and three); the middle goes next to the end as the
+ * pivot; the rest is partitioned around it; then the smaller side is sorted before the larger one.
+ * A range that was cut more often than 1.5 log2 n times is heap sorted.
  *
- * Indices are from 0, in the array part. A comparison may run anything: grow or clear the table (the
- * size of its array part tells), freeze it, sort it again. So the array is looked at anew after
- * each, and elements move only by swaps, which keeps the array a permutation of itself.
+ * Indices are from 0, in the array part. A comparison may run anything: grow or clear the table
+ * (the size of its array part tells), freeze it, sort it again. So the array is looked at anew
+ * after each, and elements move only by swaps, which keeps the array a permutation of itself.
  *
- * The code is written once and expanded for four kinds of comparison; tables of only numbers or only
- * strings need no call. */
+ * The code is written once and expanded for four kinds of comparison; tables of only numbers or
+ * only strings need no call. */
 #include "luau/lib/lib.h"
 #include "luau/vm.h"
 

@@ -270,21 +270,21 @@ static const char *add_directive(lua_State *L, luaL_Strbuf *b, const char *p, in
     char conversion = *p++;
     switch (conversion) {
     case 'c': {
-        char c = (char)luaL_checkinteger(L, arg);
+        char c = (char)lib_checkint(L, arg);
         add_field(b, &spec, "", 0, &c, 1, false);
         break;
     }
     case 'd':
-    case 'i': add_signed(b, &spec, luStr_toint64(luaL_checknumber(L, arg))); break;
+    case 'i': add_signed(b, &spec, luStr_toint64(lib_checknumber(L, arg))); break;
     case 'o':
     case 'u':
     case 'x':
-    case 'X': add_integer(b, &spec, to_uint64(luaL_checknumber(L, arg)), "", conversion); break;
+    case 'X': add_integer(b, &spec, to_uint64(lib_checknumber(L, arg)), "", conversion); break;
     case 'e':
     case 'E':
     case 'f':
     case 'g':
-    case 'G': add_float(b, &spec, luaL_checknumber(L, arg), conversion); break;
+    case 'G': add_float(b, &spec, lib_checknumber(L, arg), conversion); break;
     case 'q': add_quoted(L, b, arg); break;
     case 's': add_string(L, b, &spec, arg); break;
     case '*':

@@ -69,8 +69,8 @@ static int str_sub(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    ptrdiff_t first = luStr_position(luaL_checkinteger(L, 2), length);
-    ptrdiff_t last = luStr_position(luaL_optinteger(L, 3, -1), length);
+    ptrdiff_t first = luStr_position(lib_checkint(L, 2), length);
+    ptrdiff_t last = luStr_position(lib_optint(L, 3, -1), length);
     if (first < 1)
         first = 1;
     if (last > (ptrdiff_t)length)
@@ -88,8 +88,8 @@ static int str_byte(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    ptrdiff_t first = luStr_position(luaL_optinteger(L, 2, 1), length);
-    ptrdiff_t last = luStr_position(luaL_optinteger(L, 3, (int)first), length);
+    ptrdiff_t first = luStr_position(lib_optint(L, 2, 1), length);
+    ptrdiff_t last = luStr_position(lib_optint(L, 3, (int)first), length);
     if (first < 1)
         first = 1;
     if (last > (ptrdiff_t)length)
@@ -112,7 +112,7 @@ static int str_char(lua_State *L)
     }
     char *out = push_room(L, (size_t)count);
     for (int i = 1; i <= count; i++) {
-        int c = luaL_checkinteger(L, i);
+        int c = lib_checkint(L, i);
         luaL_argcheck(L, c >= 0 && c <= 255, i, "invalid value");
         out[i - 1] = (char)c;
     }
@@ -123,7 +123,7 @@ static int str_rep(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    int count = luaL_checkinteger(L, 2);
+    int count = lib_checkint(L, 2);
     if (count <= 0 || length == 0) {
         lua_pushliteral(L, "");
         return 1;

@@ -161,7 +161,7 @@ static void add_zeros(luaL_Strbuf *b, size_t count)
 
 static void pack_integer(Format *f, luaL_Strbuf *b, const Option *option, int arg)
 {
-    int64_t n = luStr_toint64(luaL_checknumber(f->L, arg));
+    int64_t n = luStr_toint64(lib_checknumber(f->L, arg));
     if (option->kind == OPTION_INT) {
         if (option->size < 8) {
             int64_t limit = (int64_t)1 << (option->size * 8 - 1);
@@ -218,7 +218,7 @@ int luStr_pack(lua_State *L)
             total += (size_t)option.size;
             break;
         case OPTION_FLOAT: {
-            float n = (float)luaL_checknumber(L, ++arg);
+            float n = (float)lib_checknumber(L, ++arg);
             uint32_t bits;
             memcpy(&bits, &n, 4);
             add_integer(&b, bits, f.big, 4, false);
@@ -226,7 +226,7 @@ int luStr_pack(lua_State *L)
             break;
         }
         case OPTION_DOUBLE: {
-            double n = luaL_checknumber(L, ++arg);
+            double n = lib_checknumber(L, ++arg);
             uint64_t bits;
             memcpy(&bits, &n, 8);
             add_integer(&b, bits, f.big, 8, false);
@@ -308,7 +308,7 @@ int luStr_unpack(lua_State *L)
     size_t length;
     format_init(&f, L, luaL_checkstring(L, 1));
     const char *data = luStr_check(L, 2, &length);
-    size_t at = (size_t)luStr_position(luaL_optinteger(L, 3, 1), length) - 1;
+    size_t at = (size_t)luStr_position(lib_optint(L, 3, 1), length) - 1;
     int count = 0;
     luaL_argcheck(L, at <= length, 3, "initial position out of string");
     while (read_option(&f, at, &option)) {

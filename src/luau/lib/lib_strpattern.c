@@ -62,7 +62,7 @@ static int find_or_match(lua_State *L, bool find)
     size_t length, pattern_length;
     const char *s = luStr_check(L, 1, &length);
     const char *p = luStr_check(L, 2, &pattern_length);
-    ptrdiff_t init = luStr_position(luaL_optinteger(L, 3, 1), length);
+    ptrdiff_t init = luStr_position(lib_optint(L, 3, 1), length);
     if (init < 1)
         init = 1;
     if (init > (ptrdiff_t)length + 1) {
@@ -206,7 +206,7 @@ int luStr_gsub(lua_State *L)
     size_t length, pattern_length;
     const char *s = luStr_check(L, 1, &length);
     const char *p = luStr_check(L, 2, &pattern_length);
-    int count_max = luaL_optinteger(L, 4, (int)length + 1);
+    int count_max = lib_optint(L, 4, (int)length + 1);
     Substitution sub; /* large: what is used is set */
     sub.type = lua_type(L, 3);
     sub.plain = false;

@@ -54,8 +54,8 @@ static int utf8_len(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    ptrdiff_t at = luStr_position(luaL_optinteger(L, 2, 1), length) - 1;
-    ptrdiff_t last = luStr_position(luaL_optinteger(L, 3, -1), length) - 1;
+    ptrdiff_t at = luStr_position(lib_optint(L, 2, 1), length) - 1;
+    ptrdiff_t last = luStr_position(lib_optint(L, 3, -1), length) - 1;
     luaL_argcheck(L, at >= 0 && at <= (ptrdiff_t)length, 2, "initial position out of string");
     luaL_argcheck(L, last < (ptrdiff_t)length, 3, "final position out of string");
     int count = 0;
@@ -79,8 +79,8 @@ static int utf8_codepoint(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    ptrdiff_t first = luStr_position(luaL_optinteger(L, 2, 1), length);
-    ptrdiff_t last = luStr_position(luaL_optinteger(L, 3, (int)first), length);
+    ptrdiff_t first = luStr_position(lib_optint(L, 2, 1), length);
+    ptrdiff_t last = luStr_position(lib_optint(L, 3, (int)first), length);
     luaL_argcheck(L, first >= 1, 2, "out of range");
     luaL_argcheck(L, last <= (ptrdiff_t)length, 3, "out of range");
     if (first > last)
@@ -104,7 +104,7 @@ static int utf8_char(lua_State *L)
     luaL_Strbuf b;
     luaL_buffinit(L, &b);
     for (int i = 1; i <= count; i++) {
-        int code = luaL_checkinteger(L, i);
+        int code = lib_checkint(L, i);
         luaL_argcheck(L, (unsigned)code <= CODE_MAX, i, "value out of range");
         char *out = luaL_prepbuffsize(&b, 4);
         b.p = out + encode(out, (unsigned)code);
@@ -154,9 +154,8 @@ static int utf8_offset(lua_State *L)
 {
     size_t length;
     const char *s = luStr_check(L, 1, &length);
-    int n = luaL_checkinteger(L, 2);
-    ptrdiff_t from = luStr_position(luaL_optinteger(L, 3, n >= 0 ? 1 : (int)length + 1), length) -
-                     1;
+    int n = lib_checkint(L, 2);
+    ptrdiff_t from = luStr_position(lib_optint(L, 3, n >= 0 ? 1 : (int)length + 1), length) - 1;
     luaL_argcheck(L, from >= 0 && from <= (ptrdiff_t)length, 3, "position out of range");
     const char *at = s + from;
     if (n == 0) {

@@ -1,0 +1,36 @@
+/* event.h: what happened, as a caller sends it and a template sees it. */
+#ifndef KHRONOS_EVENT_H
+#define KHRONOS_EVENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/jsonobject.h"
+#include "luau/luau.h"
+
+typedef struct EventText {
+    const char *data; /* NULL: absent */
+    size_t length;
+} EventText;
+
+/* All texts are borrowed from the text that was read, which must outlive the event. */
+typedef struct KhronosEvent {
+    EventText base_name; /* "Custom" if it was not given */
+    EventText name;
+    EventText author;
+    EventText id;
+    EventText data;      /* JSON, already checked; absent: null */
+} KhronosEvent;
+
+enum { EVENT_TEXT_MAX = 256, EVENT_SCOPES_MAX = 32 };
+
+/* Reads an Event object: name (required), data, base_name, author, id, scopes. The text is writable
+ * (jsonobject.h). False: a complaint in error, which begins with `pointer`. */
+bool event_read(JsonReader *reader, const char *pointer, KhronosEvent *event, char *error,
+                size_t error_size);
+
+/* Pushes the event's table, frozen deeply. `id` stands in for an absent event id. Raises when the
+ * data is no JSON. */
+void event_push(lua_State *L, const KhronosEvent *event, const char *id);
+
+#endif

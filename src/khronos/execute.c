@@ -1,0 +1,185 @@
+/* One execution inside the VM: global table, event, context, a thread of its own, the result. Runs as
+ * a native under lua_pcall; whatever it owns outside the VM hangs on the execution or the runtime,
+ * because a kill leaves it without a word. */
+#include <stdio.h>
+#include <string.h>
+
+#include "khronos/context.h"
+#include "khronos/interop.h"
+#include "khronos/runtime.h"
+
+enum { TRACEBACK_FRAMES = 20, RESULTS_MAX = 1000, MESSAGE_MAX = 8192 };
+
+static void put_message(Strbuf *out, const char *text, size_t length)
+{
+    strbuf_put(out, text, length < MESSAGE_MAX ? length : MESSAGE_MAX);
+}
+
+/* The file and line of the innermost Luau function on the thread's stack. */
+static void find_place(lua_State *co, KhronosExecution *x)
+{
+    lua_Debug ar;
+    for (int level = 0; lua_getinfo(co, level, "sl", &ar); level++) {
+        if (ar.currentline > 0) {
+            x->line = ar.currentline;
+            snprintf(x->path, sizeof(x->path), "%s", ar.short_src);
+            return;
+        }
+    }
+}
+
+static void report_error(lua_State *L, lua_State *co, KhronosExecution *x)
+{
+    size_t length;
+    x->status = KHRONOS_RUNTIME_ERROR;
+    int type = lua_type(co, -1);
+    if (type == LUA_TSTRING || type == LUA_TNUMBER) {
+        const char *text = lua_tolstring(co, -1, &length);
+        put_message(&x->message, text, length);
+    } else {
+        strbuf_printf(&x->message, "(error object is a %s value)", luaL_typename(co, -1));
+    }
+    find_place(co, x);
+    luau_traceback(L, co, NULL, 0, TRACEBACK_FRAMES);
+    const char *trace = lua_tolstring(L, -1, &length);
+    put_message(&x->traceback, trace, length);
+    lua_pop(L, 1);
+}
+
+static bool encode_one(lua_State *L, KhronosExecution *x, int index, const char *root)
+{
+    InteropWriter writer = {.out = x->out, .root = root};
+    InteropError error;
+    if (interop_encode(L, index, &writer, &error))
+        return true;
+    x->status = KHRONOS_INVALID_RESULT;
+    strbuf_puts(&x->message, error.text);
+    return false;
+}
+
+static bool encode_results(lua_State *L, KhronosExecution *x, int first, int count)
+{
+    x->result_count = count;
+    if (count == 0) {
+        strbuf_puts(x->out, "null");
+        return true;
+    }
+    if (count == 1)
+        return encode_one(L, x, first, "result");
+    strbuf_putc(x->out, '[');
+    for (int i = 0; i < count; i++) {
+        char root[32];
+        snprintf(root, sizeof(root), "result[%d]", i + 1);
+        if (i > 0)
+            strbuf_putc(x->out, ',');
+        if (!encode_one(L, x, first + i, root))
+            return false;
+    }
+    strbuf_putc(x->out, ']');
+    return true;
+}
+
+static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
+{
+    int count = lua_gettop(co);
+    if (count > RESULTS_MAX || !lua_checkstack(L, count + LUA_MINSTACK)) {
+        x->status = KHRONOS_INVALID_RESULT;
+        strbuf_printf(&x->message, "the template returned %d values, %d at most", count, RESULTS_MAX);
+        return;
+    }
+    size_t length = x->out->length;
+    size_t ceiling = x->out->max;
+    int first = lua_gettop(L) + 1;
+    lua_xmove(co, L, count);
+    x->out->max = length + khronos_of(L)->limits->result_max_bytes;
+    bool ok = encode_results(L, x, first, count);
+    if (ok && x->out->failed) {
+        ok = false;
+        x->status = KHRONOS_INVALID_RESULT;
+        strbuf_puts(&x->message, "the result is too large");
+    }
+    if (!ok) {
+        x->out->failed = false;
+        x->out->length = length;
+    }
+    x->out->max = ceiling;
+}
+
+static void push_arguments(lua_State *L, KhronosRuntime *rt, KhronosExecution *x)
+{
+    ContextFields fields = {
+        .guild_id = rt->guild_id,
+        .template_name = template_name(x->template_version),
+        .template_version = template_version(x->template_version),
+        .execution_id = x->id,
+        .memory_limit_bytes = rt->limits->memory_max_bytes,
+    };
+    event_push(L, x->event, x->id);
+    context_push(L, &fields);
+}
+
+int runtime_execute(lua_State *L)
+{
+    KhronosRuntime *rt = khronos_of(L);
+    KhronosExecution *x = lua_tolightuserdata(L, 1);
+    luau_Diagnostic diagnostic;
+    luau_Module *module =
+        template_module(x->template_version, template_entry(x->template_version), &diagnostic);
+    BASE_ASSERT(module != NULL); /* khronos_run compiled it */
+    instance_get(L, &rt->instances, x->template_version);
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, -2);
+    lua_replace(co == L ? L : L, -3); /* 2: env, 3: thread */
+    lua_pushvalue(L, 2);
+    lua_setfenv(L, 3);
+    luau_load(co, module, 0);
+    push_arguments(L, rt, x);
+    lua_xmove(L, co, 2);
+    int status = lua_resume(co, L, 2);
+    if (status == LUA_OK) {
+        x->status = KHRONOS_OK;
+        take_results(L, co, x);
+    } else if (status == LUA_YIELD || status == LUA_BREAK) {
+        x->status = KHRONOS_RUNTIME_ERROR;
+        strbuf_puts(&x->message, "the template yielded, and nothing would ever resume it");
+        find_place(co, x);
+    } else {
+        report_error(L, co, x);
+    }
+    return 0;
+}
+
+void runtime_killed(KhronosRuntime *rt)
+{
+    KhronosExecution *x = rt->current;
+    const char *position = luau_killposition(rt->L);
+    const char *colon = strrchr(position, ':');
+    strbuf_clear(&x->message);
+    strbuf_clear(&x->traceback);
+    switch (luau_killreason(rt->L)) {
+    case LUAU_KILL_MEMORY:
+        x->status = KHRONOS_MEMORY_LIMIT;
+        strbuf_printf(&x->message, "memory limit of %zu bytes exceeded", rt->limits->memory_max_bytes);
+        break;
+    case LUAU_KILL_CPU:
+        x->status = KHRONOS_TIMEOUT;
+        strbuf_printf(&x->message, "processor time limit of %.3g s exceeded",
+                      (double)rt->limits->cpu_max_ns / 1e9);
+        break;
+    case LUAU_KILL_DEADLINE:
+        x->status = KHRONOS_TIMEOUT;
+        strbuf_printf(&x->message, "time limit of %.3g s exceeded",
+                      (double)rt->limits->wall_max_ns / 1e9);
+        break;
+    default:
+        x->status = KHRONOS_KILLED;
+        strbuf_puts(&x->message, "the execution was stopped");
+        break;
+    }
+    if (colon) {
+        for (const char *p = colon + 1; *p >= '0' && *p <= '9'; p++)
+            x->line = x->line * 10 + (*p - '0');
+        snprintf(x->path, sizeof(x->path), "%.*s", (int)(colon - position), position);
+    }
+    rt->broken = true;
+}

@@ -1,0 +1,255 @@
+#include "khronos/template.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+
+typedef struct TemplateFile {
+    char *path;
+    char *chunkname; /* "@" and the name shown */
+    size_t length;
+    bool is_code;
+    char *source;    /* under the lock, until compiled */
+    _Atomic(luau_Module *) module;
+    luau_Diagnostic *diagnostic; /* under the lock; set when the compilation failed */
+} TemplateFile;
+
+struct KhronosTemplate {
+    atomic_int refs;
+    uint32_t version;
+    int file_count;
+    size_t bytes;
+    KhronosSandbox *sandbox;
+    TemplateFile *files; /* in the order of their paths once sorted by insertion */
+    char *shown_prefix;
+    pthread_mutex_t lock;
+    char name[TEMPLATE_NAME_MAX + 1];
+};
+
+bool template_name_valid(const char *name, size_t length)
+{
+    if (length == 0 || length > TEMPLATE_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)name[i], lower = c | 0x20;
+        bool good = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+                    c == '$' || c == '-';
+        if (!good)
+            return false;
+    }
+    return true;
+}
+
+KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_t version,
+                              const char *shown_prefix)
+{
+    KhronosTemplate *t = calloc(1, sizeof(*t));
+    if (!t)
+        return NULL;
+    t->shown_prefix = strdup(shown_prefix);
+    if (!t->shown_prefix) {
+        free(t);
+        return NULL;
+    }
+    atomic_init(&t->refs, 1);
+    pthread_mutex_init(&t->lock, NULL);
+    t->version = version;
+    t->sandbox = sandbox_retain(sandbox);
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    return t;
+}
+
+static bool is_code(const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    return dot && (strcmp(dot, ".luau") == 0 || strcmp(dot, ".lua") == 0);
+}
+
+static bool check_limits(const KhronosTemplate *t, const char *path, size_t length, char *error,
+                         size_t error_size)
+{
+    if (length > TEMPLATE_FILE_BYTES_MAX)
+        snprintf(error, error_size, "%s has %zu bytes, a file may have %zu", path, length,
+                 TEMPLATE_FILE_BYTES_MAX);
+    else if (length > TEMPLATE_BYTES_MAX - t->bytes)
+        snprintf(error, error_size, "the files have more than %zu bytes together", TEMPLATE_BYTES_MAX);
+    else if (t->file_count == TEMPLATE_FILES_MAX)
+        snprintf(error, error_size, "more than %d files", TEMPLATE_FILES_MAX);
+    else if (strlen(path) >= TEMPLATE_PATH_MAX)
+        snprintf(error, error_size, "a file's path is longer than %d bytes", TEMPLATE_PATH_MAX - 1);
+    else
+        return true;
+    return false;
+}
+
+bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
+                      size_t length, char *error, size_t error_size)
+{
+    TemplateFile file = {.source = source, .length = length, .is_code = is_code(path)};
+    if (!check_limits(t, path, length, error, error_size)) {
+        free(source);
+        return false;
+    }
+    int made = shown ? asprintf(&file.chunkname, "@%s", shown)
+                     : asprintf(&file.chunkname, "@%s%s", t->shown_prefix, path);
+    file.path = strdup(path);
+    TemplateFile *files = realloc(t->files, ((size_t)t->file_count + 1) * sizeof(*files));
+    if (files)
+        t->files = files;
+    if (made < 0 || !file.path || !files) {
+        snprintf(error, error_size, "not enough memory");
+        if (made >= 0)
+            free(file.chunkname);
+        free(file.path);
+        free(source);
+        return false;
+    }
+    int at = t->file_count++;
+    while (at > 0 && strcmp(t->files[at - 1].path, path) > 0) {
+        t->files[at] = t->files[at - 1];
+        at--;
+    }
+    t->files[at] = file;
+    t->bytes += length;
+    return true;
+}
+
+KhronosTemplate *template_retain(KhronosTemplate *t)
+{
+    atomic_fetch_add_explicit(&t->refs, 1, memory_order_relaxed);
+    return t;
+}
+
+void template_release(KhronosTemplate *t)
+{
+    /* acq_rel: the last one sees what every other holder compiled. */
+    if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (int i = 0; i < t->file_count; i++) {
+        TemplateFile *file = &t->files[i];
+        luau_Module *module = atomic_load_explicit(&file->module, memory_order_relaxed);
+        if (module)
+            luau_module_release(module);
+        free(file->path);
+        free(file->chunkname);
+        free(file->source);
+        free(file->diagnostic);
+    }
+    free(t->files);
+    free(t->shown_prefix);
+    pthread_mutex_destroy(&t->lock);
+    sandbox_release(t->sandbox);
+    free(t);
+}
+
+const char *template_name(const KhronosTemplate *t)
+{
+    return t->name;
+}
+
+uint32_t template_version(const KhronosTemplate *t)
+{
+    return t->version;
+}
+
+int template_count(const KhronosTemplate *t)
+{
+    return t->file_count;
+}
+
+const char *template_path(const KhronosTemplate *t, int file)
+{
+    return t->files[file].path;
+}
+
+const char *template_shown(const KhronosTemplate *t, int file)
+{
+    return t->files[file].chunkname + 1;
+}
+
+int template_find(const KhronosTemplate *t, const char *path)
+{
+    int low = 0, high = t->file_count - 1;
+    while (low <= high) {
+        int middle = low + (high - low) / 2;
+        int order = strcmp(t->files[middle].path, path);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle - 1;
+    }
+    return -1;
+}
+
+int template_findchunk(const KhronosTemplate *t, const char *chunkname)
+{
+    for (int i = 0; i < t->file_count; i++)
+        if (strcmp(t->files[i].chunkname, chunkname) == 0)
+            return i;
+    return -1;
+}
+
+int template_entry(const KhronosTemplate *t)
+{
+    int file = template_find(t, "init.luau");
+    return file >= 0 ? file : template_find(t, "init.lua");
+}
+
+bool template_hasdirectory(const KhronosTemplate *t, const char *path)
+{
+    size_t length = strlen(path);
+    if (length == 0)
+        return true;
+    for (int i = 0; i < t->file_count; i++)
+        if (strncmp(t->files[i].path, path, length) == 0 && t->files[i].path[length] == '/')
+            return true;
+    return false;
+}
+
+const char *template_source(const KhronosTemplate *t, int file, size_t *length)
+{
+    *length = t->files[file].length;
+    return t->files[file].source;
+}
+
+static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, luau_Diagnostic *diagnostic)
+{
+    luau_CompileOptions options;
+    luau_compile_defaults(&options);
+    options.image = sandbox_image(t->sandbox);
+    luau_Module *module =
+        luau_compile(file->source, file->length, file->chunkname, &options, diagnostic);
+    if (!module) {
+        file->diagnostic = malloc(sizeof(*diagnostic));
+        if (file->diagnostic)
+            *file->diagnostic = *diagnostic;
+        return NULL;
+    }
+    free(file->source);
+    file->source = NULL;
+    /* Release: who loads the pointer without the lock sees the finished module. */
+    atomic_store_explicit(&file->module, module, memory_order_release);
+    return module;
+}
+
+luau_Module *template_module(KhronosTemplate *t, int index, luau_Diagnostic *diagnostic)
+{
+    TemplateFile *file = &t->files[index];
+    luau_Module *module = atomic_load_explicit(&file->module, memory_order_acquire);
+    if (module)
+        return module;
+    pthread_mutex_lock(&t->lock);
+    module = atomic_load_explicit(&file->module, memory_order_relaxed);
+    if (!module && file->diagnostic)
+        *diagnostic = *file->diagnostic;
+    else if (!module)
+        module = compile(t, file, diagnostic);
+    pthread_mutex_unlock(&t->lock);
+    return module;
+}

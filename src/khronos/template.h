@@ -1,0 +1,58 @@
+/* template.h: one version of a template: its files, and their code once somebody ran it.
+ *
+ * Immutable but for the lazily compiled modules, reference counted, any thread. A running execution
+ * holds a reference, so it keeps its version when a newer one takes the name. Sources are compiled at
+ * most once per process, by whoever needs them first; a source is dropped when its code is there. */
+#ifndef KHRONOS_TEMPLATE_H
+#define KHRONOS_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "khronos/sandbox.h"
+#include "luau/luau.h"
+
+enum {
+    TEMPLATE_NAME_MAX = 64,
+    TEMPLATE_FILES_MAX = 256,
+    TEMPLATE_PATH_MAX = 512
+};
+#define TEMPLATE_FILE_BYTES_MAX ((size_t)1 << 20)
+#define TEMPLATE_BYTES_MAX ((size_t)8 << 20)
+
+typedef struct KhronosTemplate KhronosTemplate;
+
+/* `[A-Za-z0-9._$-]`, 1 to 64 bytes. */
+bool template_name_valid(const char *name, size_t length);
+
+/* A version without files; one reference. NULL: no memory. shown_prefix stands before the paths in
+ * messages ("stats/"), "" for none. */
+KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_t version,
+                              const char *shown_prefix);
+/* Adds a file (before the template is shared). `shown` is the name in messages; NULL: prefix and path.
+ * Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
+bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
+                      size_t length, char *error, size_t error_size);
+KhronosTemplate *template_retain(KhronosTemplate *t);
+void template_release(KhronosTemplate *t); /* NULL is fine */
+
+const char *template_name(const KhronosTemplate *t);
+uint32_t template_version(const KhronosTemplate *t);
+int template_count(const KhronosTemplate *t);
+const char *template_path(const KhronosTemplate *t, int file);
+const char *template_shown(const KhronosTemplate *t, int file);
+/* The file whose path, or whose chunk name, this is; -1: none. */
+int template_find(const KhronosTemplate *t, const char *path);
+int template_findchunk(const KhronosTemplate *t, const char *chunkname);
+/* init.luau or init.lua; -1: none. */
+int template_entry(const KhronosTemplate *t);
+bool template_hasdirectory(const KhronosTemplate *t, const char *path); /* "" is the root */
+/* The source, or NULL once it was compiled. Lives with the template. */
+const char *template_source(const KhronosTemplate *t, int file, size_t *length);
+
+/* A file's code (borrowed, lives with the template), compiled now if need be; NULL: *diagnostic says
+ * why. Takes the template's own lock while it compiles. */
+luau_Module *template_module(KhronosTemplate *t, int file, luau_Diagnostic *diagnostic);
+
+#endif

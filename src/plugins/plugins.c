@@ -1,0 +1,14 @@
+#include "plugins/plugins.h"
+
+#include "base/base.h"
+
+static const KhronosPlugin PLUGINS[] = {
+    {"@antiraid", "interop", plugin_interop_open},
+    {"@antiraid", "json", plugin_json_open},
+};
+
+const KhronosPlugin *plugins_all(int *count)
+{
+    *count = (int)BASE_ARRAY_COUNT(PLUGINS);
+    return PLUGINS;
+}

@@ -1,0 +1,762 @@
+/* test_parse.c: the lexer and the parser: tokens, places, the tree, errors and recovery from them,
+ * depth, memory caps, odd input. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/base.h"
+#include "luau/ast.h"
+#include "luau/lex.h"
+
+/* ---- helpers --------------------------------------------------------------------------------- */
+
+/* One parse and its memory; `failed` is what the arena's longjmp gave. */
+typedef struct Parse {
+    Arena arena;
+    jmp_buf fail;
+    ParseResult result;
+    volatile int failed;
+} Parse;
+
+static void run_parse(Parse *parse, const char *source, size_t length, int max_errors,
+                      size_t max_bytes, const ParseOptions *options)
+{
+    memset(&parse->result, 0, sizeof(parse->result));
+    luA_init(&parse->arena, max_bytes, &parse->fail);
+    parse->failed = setjmp(parse->fail);
+    if (!parse->failed)
+        parse->result = luP_parse(source, length, &parse->arena, max_errors, options);
+}
+
+/* `OK`, or `LINE: message` of the first error. */
+static const char *outcome_of(const char *source, size_t length)
+{
+    static char text[4096];
+    Parse parse;
+    run_parse(&parse, source, length, 1, 0, NULL);
+    assert_int_equal(parse.failed, 0);
+    if (parse.result.main) {
+        assert_int_equal(parse.result.error_count, 0);
+        strcpy(text, "OK");
+    } else {
+        assert_int_equal(parse.result.error_count, 1);
+        snprintf(text, sizeof(text), "%d: %s", parse.result.errors[0].location.begin.line,
+                 parse.result.errors[0].message);
+    }
+    luA_free(&parse.arena);
+    return text;
+}
+
+static const char *outcome(const char *source)
+{
+    return outcome_of(source, strlen(source));
+}
+
+static AstBlock *parse_ok(Parse *parse, const char *source)
+{
+    run_parse(parse, source, strlen(source), 1, 0, NULL);
+    assert_int_equal(parse->failed, 0);
+    if (!parse->result.main)
+        fail_msg("%s", parse->result.errors[0].message);
+    return parse->result.main->body;
+}
+
+static AstExpr *first_value(AstBlock *block)
+{
+    assert_true(block->count > 0);
+    AstStat *stat = block->items[0];
+    if (stat->kind == AST_LOCAL_STAT)
+        return stat->local.values.items[0];
+    if (stat->kind == AST_RETURN)
+        return stat->return_.items[0];
+    assert_int_equal(stat->kind, AST_ASSIGN);
+    return stat->assign.values.items[0];
+}
+
+static void check_location(Location l, int line, int column, int end_line, int end_column)
+{
+    assert_int_equal(l.begin.line, line);
+    assert_int_equal(l.begin.column, column);
+    assert_int_equal(l.end.line, end_line);
+    assert_int_equal(l.end.column, end_column);
+}
+
+/* `before`, n times `part`, `middle`, n times `after`; the caller frees it. */
+static char *nest(const char *before, const char *part, size_t n, const char *middle,
+                  const char *after)
+{
+    char *text = malloc(strlen(before) + strlen(middle) + n * (strlen(part) + strlen(after)) + 1);
+    assert_non_null(text);
+    char *out = stpcpy(text, before);
+    for (size_t i = 0; i < n; i++)
+        out = stpcpy(out, part);
+    out = stpcpy(out, middle);
+    for (size_t i = 0; i < n; i++)
+        out = stpcpy(out, after);
+    return text;
+}
+
+/* ---- tokens ---------------------------------------------------------------------------------- */
+
+static void test_tokens(void **state)
+{
+    (void)state;
+    static const int kinds[] = {
+        TK_NAME, TK_EQ, '=', TK_LE, TK_GE, TK_NE, '~', TK_ARROW, TK_SET_SUB, '-', TK_DOT3, TK_DOT2,
+        TK_SET_CONCAT, '.', TK_IDIV, TK_SET_IDIV, TK_SET_DIV, '/', TK_DOUBLE_COLON, ':', TK_NUMBER,
+        TK_ATTRIBUTE, TK_ATTRIBUTE_OPEN, TK_RAW_STRING, TK_QUOTED_STRING, TK_INTERP_SIMPLE,
+        TK_INTERP_BEGIN, '{', '}', TK_INTERP_MID, TK_NAME, TK_INTERP_END, TK_WHILE, TK_BAD_UNICODE,
+        '$', TK_BAD_STRING, TK_EOF, TK_EOF,
+    };
+    static const char source[] =
+        "_a1 == = <= >= ~= ~ -> -= - ... .. ..= . // //= /= / :: : .5e+3 @native @[ [==[x]]]==] "
+        "'\\'' `a` `b{ {} }c{d}e` while \xc3\xa9 $ [=x";
+    Arena arena;
+    jmp_buf fail;
+    luA_init(&arena, 0, &fail);
+    if (setjmp(fail))
+        fail_msg("out of memory");
+    Lexer lexer;
+    luX_init(&lexer, source, sizeof(source) - 1, &arena, NULL);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(kinds); i++) {
+        if (i % 3 == 0)
+            luX_lookahead(&lexer);
+        luX_next(&lexer);
+        if (lexer.current.kind == TK_NAME && i > 33) /* the rest after the bad long bracket */
+            luX_next(&lexer);
+        assert_int_equal(lexer.current.kind, kinds[i]);
+    }
+    luA_free(&arena);
+}
+
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct { const char *text; double value; } good[] = {
+        {"0", 0}, {"08", 8}, {"1.", 1}, {".5", 0.5}, {"3.e2", 300}, {"1e+5", 1e5}, {"1_000_", 1000},
+        {"0x_ff", 255}, {"0XFF", 255}, {"0b_1011", 11}, {"1e999", 1e308 * 10},
+        {"0xffffffffffffffffff", 18446744073709551615.0},
+        {"0x8000000000000001", 9223372036854775808.0},
+        {"5i", 5}, {"0x10i", 16}, {"0b11i", 3}, {"9223372036854775807i", 9223372036854775807.0},
+        {"0xffffffffffffffffi", -1},
+    };
+    static const struct { const char *text, *message; } bad[] = {
+        {"0x", "Malformed number"}, {"0xg", "Malformed number"}, {"0b2", "Malformed number"},
+        {"0b0b1", "Malformed number"}, {"1e", "Malformed number"}, {"1e+", "Malformed number"},
+        {"1.2.3", "Malformed number"}, {"1a", "Malformed number"}, {"3..2", "Malformed number"},
+        {"0x1p4", "Malformed number"}, {"0x.8", "Malformed number"}, {"5I", "Malformed number"},
+        {"1.5i", "Malformed integer"}, {"0xi", "Malformed integer"}, {"5ii", "Malformed integer"},
+        {"9223372036854775808i", "Integer overflow"},
+        {"0x10000000000000000i", "Integer overflow"},
+    };
+    char source[128], want[128];
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(good); i++) {
+        Parse parse;
+        snprintf(source, sizeof(source), "x = %s", good[i].text);
+        AstExpr *expr = first_value(parse_ok(&parse, source));
+        assert_int_equal(expr->kind, AST_NUMBER);
+        if (expr->number != good[i].value)
+            fail_msg("%s: %.17g", good[i].text, expr->number);
+        luA_free(&parse.arena);
+    }
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(bad); i++) {
+        snprintf(source, sizeof(source), "x = %s", bad[i].text);
+        snprintf(want, sizeof(want), "1: %s", bad[i].message);
+        assert_string_equal(outcome(source), want);
+    }
+}
+
+static void check_string(const char *literal, const char *bytes, size_t length)
+{
+    Parse parse;
+    char source[256];
+    snprintf(source, sizeof(source), "x = %s", literal);
+    AstExpr *expr = first_value(parse_ok(&parse, source));
+    assert_int_equal(expr->kind, AST_STRING);
+    assert_int_equal(expr->string.length, length);
+    assert_memory_equal(expr->string.data, bytes, length + 1);
+    luA_free(&parse.arena);
+}
+
+static void test_strings(void **state)
+{
+    (void)state;
+    static const char bad_escape[] = "1: String literal contains malformed escape sequence";
+    check_string("''", "", 0);
+    check_string("'\\a\\b\\f\\n\\r\\t\\v\\\\\\\"\\'\\q'", "\a\b\f\n\r\t\v\\\"'q", 11);
+    check_string("'\\65\\065\\0067\\255\\0'", "AA\006" "7\xff\0", 6);
+    check_string("'\\x41\\xfF'", "A\xff", 2);
+    check_string("'\\u{48}\\u{20AC}\\u{D800}\\u{10FFFF}\\u{0000000000000041}'",
+                 "H\xe2\x82\xac\xed\xa0\x80\xf4\x8f\xbf\xbf" "A", 12);
+    check_string("'a\\z  \n\t b'", "ab", 2);
+    check_string("'a\\\nb\\\r\nc\\\rd'", "a\nb\nc\nd", 7);
+    check_string("[[\na\r\nb\rc\n]]", "a\nb\rc\n", 6);
+    check_string("[[\r\na\\n]]", "a\\n", 3);
+    check_string("[==[]]]=]]==]", "]]]=]", 5);
+    check_string("`\\{a\\}\\`\\u{41}`", "{a}`A", 5);
+    assert_string_equal(outcome("x = '\\xZZ'"), bad_escape);
+    assert_string_equal(outcome("x = '\\x1'"), bad_escape);
+    assert_string_equal(outcome("x = '\\256'"), bad_escape);
+    assert_string_equal(outcome("x = '\\u{110000}'"), bad_escape);
+    assert_string_equal(outcome("x = '\\u{100000041}'"), bad_escape);
+    assert_string_equal(outcome("x = '\\u{00000000000000041}'"), bad_escape);
+    assert_string_equal(outcome("x = '\\u{}'"), bad_escape);
+    assert_string_equal(outcome("x = 'a\rb'"),
+                        "1: Malformed string; did you forget to finish it?");
+    assert_string_equal(outcome("x = 1\nx = [=[\n\n"),
+                        "2: Malformed string; did you forget to finish it?");
+    assert_string_equal(outcome("x = `{1}\\xq`"),
+                        "1: Interpolated string literal contains malformed escape sequence");
+}
+
+static void test_interpolation(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstExpr *expr = first_value(parse_ok(&parse, "x = `a{ {b = {}} }\\n{`<{1}>`}c`"));
+    assert_int_equal(expr->kind, AST_INTERP);
+    assert_int_equal(expr->interp.count, 2);
+    assert_string_equal(expr->interp.strings[0].data, "a");
+    assert_string_equal(expr->interp.strings[1].data, "\n");
+    assert_string_equal(expr->interp.strings[2].data, "c");
+    assert_int_equal(expr->interp.exprs[0]->kind, AST_TABLE);
+    assert_int_equal(expr->interp.exprs[1]->kind, AST_INTERP);
+    luA_free(&parse.arena);
+    assert_string_equal(outcome("x = `a{\n1\n}b`"), "OK");
+    assert_string_equal(outcome("x = `a{{b}}`"),
+                        "1: Double braces are not permitted within interpolated strings; did you "
+                        "mean '\\{'?");
+}
+
+static void test_unicode(void **state)
+{
+    (void)state;
+    static const char prefix[] = "1: Expected identifier when parsing expression, got ";
+    char want[128];
+    static const struct { const char *source, *got; } cases[] = {
+        {"x = \xc3\xa9", "Unicode character U+e9"},
+        {"x = \xe2\x80\x9c", "Unicode character U+201c (did you mean '\"'?)"},
+        {"x = \xef\xbc\x88", "Unicode character U+ff08 (did you mean '('?)"},
+        {"x = \xff", "invalid UTF-8 sequence"},
+        {"x = \xe2\x80", "invalid UTF-8 sequence"},
+        {"\xef\xbb\xbfx = 1", "Unicode character U+feff"},
+    };
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
+        snprintf(want, sizeof(want), "%s%s", prefix, cases[i].got);
+        assert_string_equal(outcome(cases[i].source), want);
+    }
+    assert_string_equal(outcome("-- \xff\nx = '\xff\xc3'"), "OK");
+}
+
+static void test_comments(void **state)
+{
+    (void)state;
+    assert_string_equal(outcome("--[[ a\n]] x = 1 --[==[ ]] ]==] y = 2 --[=x\n--"), "OK");
+    assert_string_equal(outcome("x = 1 --[[ a"), "1: Expected identifier when parsing expression, "
+                                                 "got unfinished comment");
+    Parse parse;
+    parse_ok(&parse, "--!strict\n--!optimize 2\nx = 1\n--!optimize 0\n");
+    assert_int_equal(parse.result.optimize_hint, 2);
+    assert_int_equal(parse.result.line_count, 5);
+    luA_free(&parse.arena);
+    parse_ok(&parse, "x = 1 --!optimize 1");
+    assert_int_equal(parse.result.optimize_hint, -1);
+    luA_free(&parse.arena);
+}
+
+/* ---- the tree -------------------------------------------------------------------------------- */
+
+static void test_places(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstBlock *block = parse_ok(&parse, "local a,\n\tbc = f.g(1,\n  2), [[\n]]\n"
+                                       "function bc.d:e()\nend");
+    AstStat *stat = block->items[0];
+    check_location(stat->location, 1, 1, 4, 3);
+    check_location(stat->local.vars[1]->location, 2, 2, 2, 4);
+    check_location(stat->local.equals_location, 2, 5, 2, 6);
+    AstExpr *call = stat->local.values.items[0];
+    check_location(call->location, 2, 7, 3, 5);
+    check_location(call->call.args_location, 2, 10, 3, 5);
+    check_location(call->call.func->location, 2, 7, 2, 10);
+    check_location(call->call.func->index_name.name_location, 2, 9, 2, 10);
+    check_location(stat->local.values.items[1]->location, 3, 7, 4, 3);
+    AstFunction *function = block->items[1]->function.function;
+    check_location(function->location, 5, 1, 6, 4);
+    check_location(function->name_location, 5, 10, 5, 16);
+    assert_string_equal(function->debug_name->text, "e");
+    assert_true(function->has_self);
+    assert_int_equal(function->param_count, 1);
+    assert_string_equal(function->params[0]->name->text, "self");
+    luA_free(&parse.arena);
+}
+
+static AstBinary top_operator(Parse *parse, const char *expression)
+{
+    char source[128];
+    snprintf(source, sizeof(source), "x = %s", expression);
+    AstExpr *expr = first_value(parse_ok(parse, source));
+    assert_int_equal(expr->kind, AST_BINARY);
+    return expr->binary.op;
+}
+
+static void test_precedence(void **state)
+{
+    (void)state;
+    static const struct { const char *text; AstBinary top; bool left_is_binary; } cases[] = {
+        {"a or b and c", AST_OR, false},  {"a and b or c", AST_OR, true},
+        {"a < b == c", AST_EQ, true},     {"a .. b .. c", AST_CONCAT, false},
+        {"a + b .. c", AST_CONCAT, true}, {"a - b - c", AST_SUB, true},
+        {"a * b + c", AST_ADD, true},     {"a // b % c", AST_MOD, true},
+        {"a ^ b ^ c", AST_POW, false},    {"2 ^ -3 * 4", AST_MUL, true},
+    };
+    Parse parse;
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
+        assert_int_equal(top_operator(&parse, cases[i].text), cases[i].top);
+        AstExpr *expr = first_value(parse.result.main->body);
+        assert_int_equal(expr->binary.left->kind == AST_BINARY, cases[i].left_is_binary);
+        luA_free(&parse.arena);
+    }
+    AstExpr *expr = first_value(parse_ok(&parse, "x = -2^2"));
+    assert_int_equal(expr->kind, AST_UNARY);
+    luA_free(&parse.arena);
+    assert_int_equal(top_operator(&parse, "not a == b"), AST_EQ);
+    luA_free(&parse.arena);
+    assert_int_equal(top_operator(&parse, "y :: number + 1"), AST_ADD);
+    luA_free(&parse.arena);
+}
+
+static void test_locals(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstBlock *block = parse_ok(&parse,
+                               "local a, b, c, d, e, f = 1\n"
+                               "a = 2 b += 1\n"
+                               "local function g() c = d return e.x end\n"
+                               "local x: typeof(function() f = 1 end) = nil\n"
+                               "function g() end\n"
+                               "for i = 1, 2 do i = 3 end\n"
+                               "while a do local k, a = 1 end\n");
+    AstLocal **v = block->items[0]->local.vars;
+    static const bool assigned[] = {true, true, true, false, false, false};
+    static const bool captured[] = {false, false, true, true, true, false};
+    for (int i = 0; i < 6; i++) {
+        assert_int_equal(v[i]->assigned, assigned[i]);
+        assert_int_equal(v[i]->captured, captured[i]);
+        assert_ptr_equal(v[i]->function, parse.result.main);
+    }
+    AstLocal *g = block->items[3]->local_function.local;
+    assert_true(g->assigned);
+    AstFunction *function = block->items[3]->local_function.function;
+    assert_string_equal(function->debug_name->text, "g");
+    assert_ptr_equal(function->parent, parse.result.main);
+    assert_int_equal(function->depth, 1);
+    AstStat *inside = function->body->items[0];
+    assert_true(inside->assign.vars.items[0]->local.upvalue);
+    assert_ptr_equal(inside->assign.vars.items[0]->local.local, v[2]);
+    AstStat *loop = block->items[6];
+    assert_true(loop->for_.var->assigned);
+    assert_int_equal(loop->for_.var->loop_depth, 1);
+    AstStat *inner = block->items[7]->while_.body->items[0];
+    assert_int_equal(inner->local.vars[0]->loop_depth, 1);
+    assert_ptr_equal(block->items[7]->while_.condition->local.local, v[0]);
+    luA_free(&parse.arena);
+}
+
+static void test_scopes(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstBlock *block = parse_ok(&parse, "local x = x\nrepeat local y = x until y\n"
+                                       "local x, x = x, y\nreturn x");
+    assert_int_equal(block->items[0]->local.values.items[0]->kind, AST_GLOBAL);
+    assert_int_equal(block->items[1]->repeat.condition->kind, AST_LOCAL);
+    assert_ptr_equal(block->items[2]->local.values.items[0]->local.local,
+                     block->items[0]->local.vars[0]);
+    assert_int_equal(block->items[2]->local.values.items[1]->kind, AST_GLOBAL);
+    assert_ptr_equal(block->items[3]->return_.items[0]->local.local,
+                     block->items[2]->local.vars[1]);
+    luA_free(&parse.arena);
+}
+
+static void test_names_of_functions(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstExpr *table = first_value(
+        parse_ok(&parse, "x = {a = function() end, b = (function() end), [1] = function() end, "
+                         "c = function() end :: any}"));
+    AstItem *items = table->table.items;
+    assert_int_equal(table->table.count, 4);
+    assert_string_equal(items[0].value->function->debug_name->text, "a");
+    assert_null(items[1].value->group->function->debug_name);
+    assert_null(items[2].value->function->debug_name);
+    assert_null(items[3].value->function->debug_name);
+    luA_free(&parse.arena);
+    AstExpr *plain = first_value(parse_ok(&parse, "local f = function() end"));
+    assert_null(plain->function->debug_name);
+    luA_free(&parse.arena);
+}
+
+/* Types leave nothing, but a cast cuts a call to one value. */
+static void test_types_are_dropped(void **state)
+{
+    (void)state;
+    Parse parse;
+    AstBlock *block = parse_ok(&parse, "type A<T, U... = ...any> ="
+                                       " {read [string]: T?, f: (U...) -> ()}\n"
+                                       "export type B = A<number, (string)> & typeof(x)\n"
+                                       "type function f(t) return t end\n"
+                                       "return f() :: any, (... :: any), x :: A.B<C>, f<<A>>");
+    assert_int_equal(block->count, 1);
+    AstExprList values = block->items[0]->return_;
+    assert_int_equal(values.count, 4);
+    assert_int_equal(values.items[0]->kind, AST_GROUP);
+    assert_int_equal(values.items[1]->kind, AST_GROUP);
+    assert_int_equal(values.items[2]->kind, AST_GLOBAL);
+    assert_int_equal(values.items[3]->kind, AST_GLOBAL);
+    luA_free(&parse.arena);
+}
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+static void test_messages(void **state)
+{
+    (void)state;
+    static const struct { const char *source, *want; } cases[] = {
+        {"", "OK"},
+        {"x =", "1: Expected identifier when parsing expression, got <eof>"},
+        {"f(\n1", "2: Expected ')' (to close '(' at line 1), got <eof>"},
+        {"x = (a = 1)", "1: Expected ')' (to close '(' at column 5), got '='; did you mean to use "
+                        "'{' when defining a table?"},
+        {"f\n(1)", "2: Ambiguous syntax: this looks like an argument list for a function call, but "
+                   "could also be a start of new statement; use ';' to separate statements"},
+        {"a.b:c\nx = 1", "1: Expected function call arguments after '('"},
+        {"do\n  while x do\n  y()\nend", "4: Expected 'end' (to close 'do' at line 1), got <eof>; "
+                                         "did you forget to close 'do' at line 2?"},
+        {"  local function f()", "1: Expected 'end' (to close 'function' at column 3), got <eof>"},
+        {"t.end = 1", "1: Expected identifier, got 'end'"},
+        {"x <<T>> = 1", "1: Assigned expression must be a variable or a field"},
+        {"const c = 1\nfunction c() end", "2: Variable 'c' is constant and may not be reassigned"},
+        {"const c, d = f()", "OK"},
+        {"const c, d = f() :: any", "1: Missing initializer in const declaration"},
+        {"local y type function f() return y end",
+         "1: Type function cannot reference outer local 'y'"},
+        {"local x: A...", "1: Unexpected '...' after type name; type pack is not allowed in this "
+                          "context"},
+        {"local x: {}...", "1: Unexpected '...' after type annotation"},
+        {"local f: (a: number, ) -> ()", "1: Expected type after ',' but got ')' instead"},
+        {"local f: (number): number", "1: Return types in function type annotations are written "
+                                      "after '->' instead of ':'"},
+        {"type A<T..., U> = T", "1: Generic types come before generic type packs"},
+        {"type A<T = U, V> = T", "1: Expected default type after type name"},
+        {"type A<T... = U> = T", "1: Expected type pack after '=', got type"},
+        {"type A<T,> = T", "1: Expected type after ',' but got '>' instead"},
+        {"@deprecated @deprecated function f() end", "1: Cannot duplicate attribute '@deprecated'"},
+        {"@[deprecated{use = 1}] function f() end",
+         "1: Only constant string allowed as value for 'use'"},
+        {"@[deprecated(1, 2)] function f() end",
+         "1: @deprecated can be parametrized only by 1 argument"},
+        {"@[deprecated 'x'] function f() end", "1: Unknown argument type for @deprecated"},
+        {"x = @native 5",
+         "1: Expected 'function' declaration after attribute, but got '5' instead"},
+        {"return 1 export local x = 1", "1: Expected <eof>, got 'export'"},
+        {"if x then return end export local y", "1: Exporting values is not compatible with "
+                                                "top-level return (export/return conflict)"},
+    };
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++)
+        assert_string_equal(outcome(cases[i].source), cases[i].want);
+}
+
+static void test_recovery(void **state)
+{
+    (void)state;
+    static const char source[] = "x = = 1\n"
+                                 "y = 2\n"
+                                 "local 5\n"
+                                 "if x the\n print(1)\nend\n"
+                                 "while x = 1 do y() end\n"
+                                 "foo(1, 2\n"
+                                 "local t = {1 2}\n"
+                                 "x = {\n a = 1\n b = 2 }\n"
+                                 "break\n"
+                                 "x.y\n";
+    static const struct { int line, column, end_column; const char *start; } want[] = {
+        {1, 5, 6, "Expected identifier when parsing expression, got '='"},
+        {3, 7, 8, "Expected identifier when parsing variable name, got '5'"},
+        {4, 6, 9, "Expected 'then' when parsing if statement, got 'the'"},
+        {7, 9, 10, "Expected 'do' when parsing while loop, got '='"},
+        {9, 1, 6, "Expected ')' (to close '(' at line 8), got 'local'"},
+        {9, 14, 15, "Expected '}' (to close '{' at column 11), got '2'"},
+        {12, 2, 3, "Expected ',' after table constructor element"},
+        {13, 1, 6, "break statement must be inside a loop"},
+        {14, 1, 4, "Incomplete statement: expected assignment or a function call"},
+    };
+    Parse parse;
+    run_parse(&parse, source, sizeof(source) - 1, 100, 0, NULL);
+    assert_null(parse.result.main);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(want); i++) {
+        assert_true((int)i < parse.result.error_count);
+        const ParseError *error = &parse.result.errors[i];
+        assert_string_equal(error->message, want[i].start);
+        check_location(error->location, want[i].line, want[i].column, want[i].line,
+                       want[i].end_column);
+    }
+    assert_int_equal(parse.result.error_count, BASE_ARRAY_COUNT(want));
+    luA_free(&parse.arena);
+    run_parse(&parse, source, sizeof(source) - 1, 3, 0, NULL);
+    assert_int_equal(parse.result.error_count, 3);
+    luA_free(&parse.arena);
+}
+
+/* A missing `end` is one error, and so is one too many. */
+static void test_no_cascades(void **state)
+{
+    (void)state;
+    static const char *const sources[] = {
+        "function f()\n if x then\n  y()\nend\nlocal function g()\n z = 1\nend\n",
+        "end end end\nx = 1",
+        "local x = function() x = = 1 end\nlocal y = 2",
+        "x = `a{b c}d`\ny = 1",
+        "print(function() foo( end)\nx = 1",
+        "for i = 1 5 do print(i) end\nx = 1",
+        "type X = {a: number b: string}\nlocal y = 1",
+    };
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(sources); i++) {
+        Parse parse;
+        run_parse(&parse, sources[i], strlen(sources[i]), 100, 0, NULL);
+        if (parse.result.error_count != 1)
+            fail_msg("%d errors in: %s", parse.result.error_count, sources[i]);
+        luA_free(&parse.arena);
+    }
+}
+
+/* ---- limits ---------------------------------------------------------------------------------- */
+
+static void test_depth(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before, *part, *middle, *after;
+        size_t most;
+        const char *what;
+    } cases[] = {
+        {"x = ", "(", "1", ")", 998, "expression"},
+        {"x = y", ".a", "", "", 998, "expression"},
+        {"y", "()", "", "", 999, "expression"},
+        {"x = y", "+y", "", "", 998, "expression"},
+        {"x = ", "- ", "y", "", 998, "expression"},
+        {"x = ", "`{", "1", "}`", 998, "expression"},
+        {"if a then", " elseif a then", " end", "", 998, "expression"},
+        {"", "do ", "", "end ", 1000, "block"},
+        {"", "f(function() ", "", "end)", 500, "block"},
+        {"local x: ", "{", "A", "}", 499, "type annotation"},
+        {"function f", ".a", "() end", "", 999, "function name"},
+    };
+    char want[128];
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
+        for (size_t extra = 0; extra < 2; extra++) {
+            char *source = nest(cases[i].before, cases[i].part, cases[i].most + extra,
+                                cases[i].middle, cases[i].after);
+            snprintf(want, sizeof(want), "1: Exceeded allowed recursion depth; simplify your %s to "
+                                         "make the code compile", cases[i].what);
+            assert_string_equal(outcome(source), extra ? want : "OK");
+            free(source);
+        }
+    }
+    char *source = nest("local x: A", "|A", 999, "", "");
+    assert_string_equal(outcome(source), "OK");
+    free(source);
+    source = nest("local x: A", "|A", 1000, "", "");
+    assert_string_equal(outcome(source), "1: Exceeded allowed type length; simplify your type "
+                                         "annotation to make the code compile");
+    free(source);
+}
+
+/* Unclosed openers, far more than the limit: neither the stack nor the time may run out. */
+static void test_hostile_nesting(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"(", "{", "[", "`{", "f(function() ", "do ", "-", "x[",
+                                        "if x then ", "a:b{c=", "local x: {", "@[native(", "not "};
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(parts); i++) {
+        char *source = nest("x = ", parts[i], 20000, "", "");
+        for (int max_errors = 1; max_errors <= 20; max_errors += 19) {
+            Parse parse;
+            run_parse(&parse, source, strlen(source), max_errors, 0, NULL);
+            assert_int_equal(parse.failed, 0);
+            assert_null(parse.result.main);
+            luA_free(&parse.arena);
+        }
+        free(source);
+    }
+}
+
+static void test_every_small_cap(void **state)
+{
+    (void)state;
+    static const char source[] =
+        "--!optimize 1\nlocal a: {[string]: number}, b = 1, `x{2}y`\n"
+        "local function f(...) return {a = 1, [2] = 3, ...}, function() return b end end\n"
+        "for i = 1, 10 do if i then f(i) elseif b then a.x[1]:y 'z' else continue end end\n"
+        "return a .. b, not a and -b or #a, 'esc\\n', 0xff, @native function() end\n";
+    bool parsed = false;
+    for (size_t cap = 1; !parsed; cap += 8) {
+        Parse parse;
+        run_parse(&parse, source, sizeof(source) - 1, 10, cap, NULL);
+        assert_true(parse.arena.used_bytes <= cap);
+        parsed = parse.failed == 0;
+        if (parsed)
+            assert_non_null(parse.result.main);
+        else
+            assert_int_equal(parse.failed, ARENA_NOMEM);
+        luA_free(&parse.arena);
+        luA_free(&parse.arena);
+        assert_int_equal(parse.arena.used_bytes, 0);
+        assert_true(cap < 1 << 20);
+    }
+}
+
+static int stop_at_third(void *userdata)
+{
+    int *calls = userdata;
+    return ++*calls == 3;
+}
+
+static void test_poll(void **state)
+{
+    (void)state;
+    int calls = 0;
+    ParseOptions options = {stop_at_third, &calls};
+    char *source = nest("", "f()\n", 100000, "", "");
+    Parse parse;
+    run_parse(&parse, source, strlen(source), 1, 0, &options);
+    assert_int_equal(parse.failed, ARENA_STOP);
+    assert_int_equal(calls, 3);
+    luA_free(&parse.arena);
+    free(source);
+}
+
+static void test_arena(void **state)
+{
+    (void)state;
+    Parse parse;
+    luA_init(&parse.arena, 100000, &parse.fail);
+    parse.failed = setjmp(parse.fail);
+    if (parse.failed == 0) {
+        char *big = luA_alloc(&parse.arena, 50000);
+        memset(big, 1, 50000);
+        char *small = luA_zalloc(&parse.arena, 3);
+        assert_int_equal((uintptr_t)small % 8, 0);
+        assert_int_equal(small[2], 0);
+        char *grown = luA_grow(&parse.arena, big, 10, 20);
+        assert_memory_equal(grown, big, 10);
+        luA_alloc(&parse.arena, SIZE_MAX - 4);
+        fail_msg("an impossible size was allocated");
+    }
+    assert_int_equal(parse.failed, ARENA_NOMEM);
+    luA_free(&parse.arena);
+}
+
+/* ---- odd input ------------------------------------------------------------------------------- */
+
+#define OUTCOME_OF(literal) outcome_of(literal, sizeof(literal) - 1)
+
+static void test_nul(void **state)
+{
+    (void)state;
+    assert_string_equal(OUTCOME_OF("x = 1\0 ) ) )"), "OK");
+    assert_string_equal(OUTCOME_OF("-- a\0\nx ="), "OK");
+    assert_string_equal(OUTCOME_OF("x = '\0'"),
+                        "1: Malformed string; did you forget to finish it?");
+    assert_string_equal(OUTCOME_OF("x = [[\0]]"),
+                        "1: Malformed string; did you forget to finish it?");
+    assert_string_equal(OUTCOME_OF("x = `\0`"),
+                        "1: Malformed string; did you forget to finish it?");
+    assert_string_equal(OUTCOME_OF("--[[ \0 ]] x = 1"),
+                        "1: Expected identifier when parsing expression, got unfinished comment");
+    assert_string_equal(OUTCOME_OF("\0"), "OK");
+}
+
+/* Each prefix of a source is copied to a block of just its size, for address checkers. */
+static void test_every_prefix(void **state)
+{
+    (void)state;
+    static const char source[] =
+        "@[deprecated{use='x'}] local function f<T, U...>(a: T?, ...: U...): (T, ...any)\n"
+        "  return `a{b}\\u{41}c`, [==[x]==], 0x1F, 1e-5, \"\\x41\\z  \\065\" --[[ c ]] end\n"
+        "const k = if f then f<<A>>(1) elseif x //= 2 then 3 else ...\n"
+        "export type X = {read a: A.B}\n"
+        "type function g(t) return t end while x do continue end repeat until \xe2\x80\x9c";
+    for (size_t length = 0; length < sizeof(source); length++) {
+        char *copy = malloc(length ? length : 1);
+        assert_non_null(copy);
+        memcpy(copy, source, length);
+        for (int max_errors = 1; max_errors <= 8; max_errors += 7) {
+            Parse parse;
+            run_parse(&parse, copy, length, max_errors, 0, NULL);
+            assert_int_equal(parse.failed, 0);
+            assert_true((parse.result.main != NULL) == (parse.result.error_count == 0));
+            luA_free(&parse.arena);
+        }
+        free(copy);
+    }
+}
+
+static void test_huge(void **state)
+{
+    (void)state;
+    Parse parse;
+    char *source = nest("x = {", "1.5, ", 300000, "}", "");
+    AstExpr *expr = first_value(parse_ok(&parse, source));
+    assert_int_equal(expr->table.count, 300000);
+    luA_free(&parse.arena);
+    free(source);
+    source = nest("x = '", "abcdefgh", 500000, "'", "");
+    expr = first_value(parse_ok(&parse, source));
+    assert_int_equal(expr->string.length, 4000000);
+    luA_free(&parse.arena);
+    free(source);
+    source = nest("", "\n", 1000000, "x =", "");
+    assert_string_equal(outcome(source),
+                        "1000001: Expected identifier when parsing expression, got <eof>");
+    free(source);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_interpolation),
+        cmocka_unit_test(test_unicode),
+        cmocka_unit_test(test_comments),
+        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_precedence),
+        cmocka_unit_test(test_locals),
+        cmocka_unit_test(test_scopes),
+        cmocka_unit_test(test_names_of_functions),
+        cmocka_unit_test(test_types_are_dropped),
+        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_recovery),
+        cmocka_unit_test(test_no_cascades),
+        cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_hostile_nesting),
+        cmocka_unit_test(test_every_small_cap),
+        cmocka_unit_test(test_poll),
+        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_nul),
+        cmocka_unit_test(test_every_prefix),
+        cmocka_unit_test(test_huge),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
