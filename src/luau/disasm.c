@@ -178,7 +178,7 @@ static void list_instruction(const Listing *l, int pc)
         out(l, " %u %u", INSTR_A(i), INSTR_B(i));
     else
         out(l, " %u %u %u", INSTR_A(i), INSTR_B(i), INSTR_C(i));
-    if (has_aux)
+    if (has_aux && op != OP_GETIMPORT)
         out(l, " [%u]", aux);
     out_comment(l, i, aux);
     out(l, "\n");

@@ -14,11 +14,17 @@
 #include <stdlib.h>
 
 #include "luau/call.h"
+#include "luau/fiber.h"
 #include "luau/state.h"
 #include "luau/str.h"
 #include "luau/table.h"
 
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #else
 #define ASAN_POISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
@@ -117,7 +123,7 @@ void luH_nomemory(lua_State *L)
 {
     Global_ *g = G(L);
     if (g->heap.quota_bytes) {
-        g->kill_reason = LUAU_KILL_MEMORY;
+        luY_setkill(L, LUAU_KILL_MEMORY);
         luD_kill(L);
     }
     luD_push(L, val_fromstring(luTM_text(TEXT_NOMEMORY)));

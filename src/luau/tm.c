@@ -108,7 +108,10 @@ Value luTM_of(lua_State *L, Value v, TM event)
 
 const String *luTM_objectname(lua_State *L, Value v)
 {
-    bool may_be_named = val_isuserdata(v) ? val_udata(v)->tag != UDATA_PROXY : !val_istable(v);
-    Value name = may_be_named ? luTM_of(L, v, TM_TYPE) : VAL_NIL;
-    return val_isstring(name) ? val_string(name) : luTM_typename(val_type(v));
+    if (val_isuserdata(v) && val_udata(v)->tag != UDATA_PROXY) {
+        Value name = luTM_of(L, v, TM_TYPE);
+        if (val_isstring(name))
+            return val_string(name);
+    }
+    return luTM_typename(val_type(v));
 }
