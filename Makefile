@@ -14,6 +14,7 @@ TEMPLATES ?= templates
 TEST_ARGS ?=
 
 configure = tools/configure.sh
+scripts = $(wildcard tests/luau tests/limits tests/regression)
 test = meson test --print-errorlogs --num-processes $(JOBS) $(TEST_ARGS)
 
 .PHONY: all help deps run test quick-test asan tsan stress debug clang fuzz bench bench-vm \
@@ -72,7 +73,7 @@ debug: deps
 # the stack moved at every check: what is not anchored, or points into an old stack, shows.
 stress: debug
 	@$(test) -C build-debug
-	@python3 tools/run_luau_tests.py --stress --timeout-factor 5 -j $(JOBS) tests/luau -- \
+	@python3 tools/run_luau_tests.py --stress --timeout-factor 5 -j $(JOBS) $(scripts) -- \
 		build-debug/template-worker run --bare --test-mode gc,stack
 
 clang: deps

@@ -20,6 +20,9 @@ OURS_PORT=${OURS_PORT:-60180}
 NGINX_PORT=${NGINX_PORT:-60181}
 
 tools/install-deps.sh http
+nginx_root=$PWD/build/nginx
+tools/unpack-nginx.sh "$nginx_root"
+nginx_libraries=$(dirname "$(find "$nginx_root" -name 'libluajit*.so.2' | head -n 1)")
 folder=$(mktemp -d)
 pids=()
 cleanup() {
@@ -49,10 +52,10 @@ python3 bench/http_body.py "$folder" "$GUILDS"
 
 chmod 755 "$folder"
 cp bench/http/handler.luau "$folder/handler.lua"
-ln -s /usr/lib/nginx/modules "$folder/modules" # module paths are relative to the prefix
 sed -e "s|@FOLDER@|$folder|g" -e "s|@HANDLER@|$folder/handler.lua|" -e "s|@PORT@|$NGINX_PORT|" \
-    -e "s|@WORKERS@|$NGINX_WORKERS|" bench/nginx.conf >"$folder/nginx.conf"
-nginx -p "$folder" -c "$folder/nginx.conf" >"$folder/nginx.log" 2>&1 &
+    -e "s|@WORKERS@|$NGINX_WORKERS|" -e "s|@ROOT@|$nginx_root|g" \
+    -e "s|@LIBRARIES@|$nginx_libraries|" bench/nginx.conf >"$folder/nginx.conf"
+LD_LIBRARY_PATH=$nginx_libraries "$nginx_root/usr/sbin/nginx" -p "$folder" -c "$folder/nginx.conf" >"$folder/nginx.log" 2>&1 &
 nginx_pid=$!
 pids+=("$nginx_pid")
 wait_for "$NGINX_PORT" nginx "$nginx_pid"

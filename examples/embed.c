@@ -5,7 +5,7 @@
 
 #include "luau/luau.h"
 
-/* A native: area(width, height). Arguments are at 1, 2, ...; it returns how many results it pushed. */
+/* A native: area(width, height). Arguments are at 1, 2, ...; returns how many results it pushed. */
 static int area(lua_State *L)
 {
     lua_pushnumber(L, luaL_checknumber(L, 1) * luaL_checknumber(L, 2));

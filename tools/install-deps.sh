@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # install-deps.sh GROUP...: installs the Debian packages of the groups that are missing.
 #
-# Quiet and without questions; does nothing (and needs no network) when all are there. Groups:
+# Quiet, without questions, and never at the price of another package; does nothing (and needs no
+# network) when all are there. Groups:
 #   build    what `make`, `make run` and `make test` need
 #   clang    clang and its sanitizer and fuzzer runtimes
 #   format   clang-format
 #   bench    lua5.4 and luajit, to be compared with
-#   http     wrk, and nginx with its Lua module, to be compared with
+#   http     wrk; nginx is only unpacked (tools/unpack-nginx.sh)
 set -euo pipefail
 
 packages_of() {
@@ -16,7 +17,7 @@ packages_of() {
     clang) echo clang libclang-rt-14-dev ;;
     format) echo clang-format python3 ;;
     bench) echo lua5.4 luajit python3 ;;
-    http) echo wrk curl nginx libnginx-mod-http-lua lua-cjson python3 ;;
+    http) echo wrk curl python3 ;;
     *)
         echo "install-deps.sh: no group named '$1'" >&2
         exit 2
@@ -52,7 +53,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "installing: ${missing[*]}"
 apt() {
-    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+    ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q -y --no-remove \
         -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1
 }
 if ! { apt install --no-install-recommends "${missing[@]}" ||

@@ -56,7 +56,7 @@ BANNED = {
     "popen": "posix_spawn", "tmpnam": "mkstemp", "setlocale": "num.h (locales change numbers)",
 }
 BANNED_CALL = re.compile(r"(?<![\w.>\"])(" + "|".join(BANNED) + r")\s*\(")
-UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", r"\bXX" + r"X\b", r"\bHA" + r"CK\b",
+UNFINISHED = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "XX" + "X:", r"\bHA" + r"CK\b",
                                   "not " + "implemented", "unim" + "plemented"]))
 MACHINE_PATH = re.compile("/(" + "|".join(["wo" + "rk", "ro" + "ot", "fa" + "rm", "ho" + r"me/\w+"])
                           + r")/")
@@ -106,7 +106,8 @@ class Checker:
                 self.problem(path, number, "a path of one machine")
             if not source:
                 continue
-            if len(line) > COLUMNS_MAX:
+            # Tables of cases in tests may hold long literals.
+            if len(line) > COLUMNS_MAX and not (path.startswith("tests/") and '"' in line):
                 self.problem(path, number, f"{len(line)} columns, {COLUMNS_MAX} at most")
             if "\t" in line:
                 self.problem(path, number, "tab")

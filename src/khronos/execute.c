@@ -127,9 +127,7 @@ int runtime_execute(lua_State *L)
         template_module(x->template_version, template_entry(x->template_version), &diagnostic);
     BASE_ASSERT(module != NULL); /* khronos_run compiled it */
     instance_get(L, &rt->instances, x->template_version);
-    lua_State *co = lua_newthread(L);
-    lua_pushvalue(L, -2);
-    lua_replace(co == L ? L : L, -3); /* 2: env, 3: thread */
+    lua_State *co = lua_newthread(L); /* 2: globals, 3: thread */
     lua_pushvalue(L, 2);
     lua_setfenv(L, 3);
     luau_load(co, module, 0);

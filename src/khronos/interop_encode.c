@@ -154,7 +154,7 @@ static bool put_vector(Encoder *e, const Vector *vector)
 
 static bool put_userdata(Encoder *e, const Udata *userdata)
 {
-    uint64_t bits;
+    uint64_t bits = 0;
     if (userdata->tag == KHRONOS_TAG_I64 || userdata->tag == KHRONOS_TAG_U64)
         memcpy(&bits, userdata->data, sizeof(bits));
     if (userdata->tag == KHRONOS_TAG_I64)

@@ -147,6 +147,10 @@ static bool prepare(KhronosExecution *x)
     int entry = template_entry(t);
     luau_Diagnostic diagnostic;
     x->status = KHRONOS_COMPILE_ERROR;
+    if (template_problem(t)) {
+        strbuf_puts(&x->message, template_problem(t));
+        return false;
+    }
     if (entry < 0) {
         strbuf_puts(&x->message, "the template has no init.luau");
         return false;

@@ -17,7 +17,6 @@ static void keep(KhronosRuntime *rt, const char *text, size_t length)
     if (x->logs.length + length > rt->limits->log_kept_max_bytes) {
         static const char notice[] = "[more lines were printed than are kept]";
         json_put_lossy(&x->logs, notice, sizeof(notice) - 1);
-        x->logs.max = 0;
         x->keep_logs = false;
         return;
     }

@@ -26,6 +26,7 @@ struct KhronosTemplate {
     KhronosSandbox *sandbox;
     TemplateFile *files; /* in the order of their paths once sorted by insertion */
     char *shown_prefix;
+    char *problem;
     pthread_mutex_t lock;
     char name[TEMPLATE_NAME_MAX + 1];
 };
@@ -141,9 +142,21 @@ void template_release(KhronosTemplate *t)
     }
     free(t->files);
     free(t->shown_prefix);
+    free(t->problem);
     pthread_mutex_destroy(&t->lock);
     sandbox_release(t->sandbox);
     free(t);
+}
+
+void template_setproblem(KhronosTemplate *t, const char *text)
+{
+    free(t->problem);
+    t->problem = strdup(text);
+}
+
+const char *template_problem(const KhronosTemplate *t)
+{
+    return t->problem;
 }
 
 const char *template_name(const KhronosTemplate *t)

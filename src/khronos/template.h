@@ -34,6 +34,9 @@ KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_
  * Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
 bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
                       size_t length, char *error, size_t error_size);
+/* The files could not be loaded: every run ends with this text as its compile error. */
+void template_setproblem(KhronosTemplate *t, const char *text);
+const char *template_problem(const KhronosTemplate *t); /* NULL: none */
 KhronosTemplate *template_retain(KhronosTemplate *t);
 void template_release(KhronosTemplate *t); /* NULL is fine */
 

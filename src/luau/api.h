@@ -19,12 +19,12 @@
 #define api_checkcount(L, n) BASE_DEBUG((L)->top - (L)->base >= (n))
 /* Natives push into the room of their frame; for Luau frames (luaL_tolstring serves the interpreter
  * too) the stack's own end counts. */
-#define api_room(L) (((L)->ci->flags & CALL_C ? (L)->ci->top : (L)->stack_last + EXTRA_STACK) - (L)->top)
-#define api_push(L, v)                \
-    do {                              \
-        Value pushed_ = (v);          \
-        BASE_DEBUG(api_room(L) > 0);  \
-        *(L)->top++ = pushed_;        \
+#define api_end(L) ((L)->ci->flags & CALL_C ? (L)->ci->top : (L)->stack_last + EXTRA_STACK)
+#define api_push(L, v)                                                                             \
+    do {                                                                                           \
+        Value pushed_ = (v);                                                                       \
+        BASE_DEBUG((L)->top < api_end(L));                                                         \
+        *(L)->top++ = pushed_;                                                                     \
     } while (0)
 
 /* Slot of an acceptable stack index; NULL if it is beyond the top, or a pseudo index. */
@@ -48,7 +48,7 @@ BASE_INLINE Value *luE_mustslot(lua_State *L, int index)
     return slot;
 }
 
-/* Value of a pseudo index; false: an upvalue that the function does not have. Makes the registry. */
+/* Value of a pseudo index (makes the registry); false: an upvalue that the function has not. */
 bool luE_pseudo(lua_State *L, int index, Value *out);
 
 /* Value at any index; false and nil: none. */

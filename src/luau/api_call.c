@@ -27,6 +27,11 @@ int lua_pcall(lua_State *L, int nargs, int nresults, int errfunc)
     return status;
 }
 
+int luau_protect(lua_State *L, void (*work)(lua_State *L, void *arg), void *arg)
+{
+    return luD_pcall(L, work, arg, luD_savestack(L, L->top));
+}
+
 int lua_error(lua_State *L)
 {
     api_checkcount(L, 1);
@@ -85,7 +90,10 @@ int lua_gc(lua_State *L, int what, int data)
 
 /* ---- account --------------------------------------------------------------------------------- */
 
-typedef struct CategorySum { int category; size_t bytes, others; } CategorySum;
+typedef struct CategorySum {
+    int category;
+    size_t bytes, others;
+} CategorySum;
 
 /* Tables remember a category, everything else belongs to 0. */
 static void add_category(Global_ *g, GCObject *object, size_t size, void *arg)
@@ -150,7 +158,10 @@ void luau_setquota(lua_State *L, size_t memory_max_bytes)
 
 /* ---- shrinking ------------------------------------------------------------------------------- */
 
-typedef struct ThreadList { lua_State **threads; int count, room; } ThreadList;
+typedef struct ThreadList {
+    lua_State **threads;
+    int count, room;
+} ThreadList;
 
 static void list_thread(Global_ *g, GCObject *object, size_t size, void *arg)
 {

@@ -244,7 +244,8 @@ int lua_setfenv(lua_State *L, int index)
     Value env = L->top[-1];
     BASE_ASSERT(val_istable(env));
     int ok = 1;
-    if (val_isfunction(v) && val_closure(v)->kind == CLOSURE_LUA && !object_isshared(val_object(v))) {
+    if (val_isfunction(v) && val_closure(v)->kind == CLOSURE_LUA &&
+        !object_isshared(val_object(v))) {
         val_closure(v)->l.env = val_table(env);
         luG_barrier(L, val_object(v), env);
     } else if (val_isthread(v)) {

@@ -1,8 +1,8 @@
 /* aux.c: luaL_*: what natives use to check their arguments and to raise errors.
  *
- * Messages are those of the reference, section 8.4: the function's name is the running native's own,
- * the position that of the Luau function which called it; the text behind the position is cut at
- * 511 bytes. */
+ * Messages are those of the reference, section 8.4: the function's name is the running native's
+ * own, the position that of the Luau function which called it; the text behind the position is cut
+ * at 511 bytes. */
 #include <stdio.h>
 
 #include "base/num.h"
@@ -16,7 +16,9 @@ void luaL_error(lua_State *L, const char *format, ...)
 {
     char text[MESSAGE_ROOM];
     int used = 0;
-    CallInfo *ci = L->ci - L->ci_base >= 2 ? L->ci - 1 : NULL; /* who called the native */
+    CallInfo *ci = L->ci; /* who called the native; or who runs, if it is the interpreter */
+    if (!ci_isluau(ci))
+        ci = ci - L->ci_base >= 2 ? ci - 1 : NULL;
     if (ci && ci_isluau(ci))
         used = snprintf(text, LUA_IDSIZE + 32, "%s:%d: ",
                         ci_closure(ci)->l.proto->module->shown_name, luD_currentline(L, ci));

@@ -253,8 +253,10 @@ static lua_State *start_special(lua_State *L, Value *func, int nresults, uint32_
 
 lua_State *luD_precall(lua_State *L, Value *func, int nresults, uint32_t flags)
 {
+    ptrdiff_t at = luD_savestack(L, func);
+    luY_poll(L);
+    func = luD_restorestack(L, at);
     if (!val_isfunction(*func)) {
-        ptrdiff_t at = luD_savestack(L, func);
         try_call_metamethod(L, func);
         func = luD_restorestack(L, at);
     }
@@ -265,7 +267,6 @@ lua_State *luD_precall(lua_State *L, Value *func, int nresults, uint32_t flags)
     }
     if (cl->kind == CLOSURE_C) {
         push_native(L, func, nresults, flags);
-        luY_poll(L);
         return luD_afternative(L, cl->c.fn(L));
     }
     if (!luD_isprotected(G(L)))

@@ -91,7 +91,7 @@ static BASE_NOINLINE void set_string_slow(lua_State *L, const Instr *at, Value o
                 return;
             }
             if (slot < 0 && val_isnil(luTM_fast(t->meta, TM_NEWINDEX))) {
-                *luT_setstring(L, t, val_string(key)) = v;
+                *luT_add(L, t, key) = v;
                 luG_barriertable(L, t);
                 return;
             }
@@ -544,6 +544,13 @@ reload:
             }
         }
         Value object = *rb, key = *rc;
+        if (val_istable(object) && val_isnumber(key)) { /* in the hash part, or nowhere */
+            const Value *slot = luT_find(val_table(object), key);
+            if ((slot && !val_isnil(*slot)) || !val_table(object)->meta) {
+                base[A] = slot ? *slot : VAL_NIL;
+                NEXT;
+            }
+        }
         PROTECT(luV_index(L, object, key, OFFSET(A)));
         NEXT;
     }
@@ -562,6 +569,17 @@ reload:
             }
         }
         Value object = *rb, key = *rc;
+        if (val_istable(object) && !val_table(object)->meta &&
+            !(val_table(object)->flags & TABLE_READONLY)) {
+            Table *t = val_table(object);
+            Value *slot = luT_find(t, key);
+            if (!slot)
+                PROTECT(slot = luT_add(L, t, key));
+            *slot = base[A];
+            luG_barriertable(L, t);
+            GCCHECK();
+            NEXT;
+        }
         PROTECT(luV_setindex(L, object, key, base[A]));
         GCCHECK();
         NEXT;

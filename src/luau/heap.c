@@ -247,6 +247,8 @@ static Slab *new_slab(Global_ *g, int class)
     size_t cell = class_bytes[class], bytes = 0;
     unsigned cells = 0;
     int level = heap->level[class];
+    while (level > 0 && (size_t)SLAB_BYTES_MIN << level > heap->live_bytes / 8)
+        level--; /* so that a small heap is not mostly room */
     for (; level >= 0; level--) { /* less than the class would take, where the quota is near */
         cells = cells_in(((size_t)SLAB_BYTES_MIN << level) - 8, cell); /* 8: the system's own */
         cells = cells == 0 ? 1 : cells;
@@ -262,7 +264,8 @@ static Slab *new_slab(Global_ *g, int class)
     Slab *slab = init_slab(heap, memory, class, cells);
     slab->bytes = (uint32_t)system_bytes(bytes);
     add_reserved(g, slab->bytes);
-    heap->level[class] = (uint8_t)(level < LEVEL_MAX ? level + 1 : LEVEL_MAX);
+    if (heap->level[class] < LEVEL_MAX)
+        heap->level[class]++;
     return slab;
 }
 

@@ -3,9 +3,9 @@
  * Making one: `open` fills the globals of a fresh VM. A full collection drops what it left behind;
  * then everything reachable from the globals, the type metatables and the metatables of userdata
  * tags is walked breadth first and frozen: tables read-only, strings hashed and each content kept
- * once (or replaced by the program's core string), absent metamethods noted in advance, so that no
- * reader ever has a reason to write. Each object gets MARK_SHARED and loses its colour: no
- * collector touches it. The VM itself stays as the owner of the memory and is closed with the image.
+ * once (or replaced by the program's core string), absent metamethods noted in advance, so that
+ * no reader ever has a reason to write. Each object gets MARK_SHARED and loses its colour: no
+ * collector touches it. The VM itself stays as the owner of the memory and closes with the image.
  *
  * Ids are paths, the shortest and among those the first in the order of bytes, so they are the same
  * in every process that opens the same libraries: `_G`, `string.format`, `a[1]`, `a["b c"]`,
@@ -28,7 +28,7 @@ struct luau_Image {
     lua_State *L; /* owner of the memory; NULL until it is there */
     Table *base, *basemeta;
     Table *type_meta[LUA_T_COUNT];
-    Table **udata_meta; /* in L's heap, or NULL */
+    Table **udata_meta;   /* in L's heap, or NULL */
     ImageObject *objects; /* in the order they were found; frozen: by address */
     ImageObject *by_id;
     int object_count, object_room;
@@ -106,8 +106,14 @@ static String *canonical_string(luau_Image *image, String *s)
 /* ---- finding objects ------------------------------------------------------------------------- */
 
 /* What an object refers to, with the id it would get. */
-typedef struct Found { GCObject *object; char *id; } Found;
-typedef struct Finds { Found *items; int count, room; } Finds;
+typedef struct Found {
+    GCObject *object;
+    char *id;
+} Found;
+typedef struct Finds {
+    Found *items;
+    int count, room;
+} Finds;
 
 /* The walk, in one place so that an error loses none of its memory. */
 typedef struct Walk {
@@ -304,7 +310,7 @@ static void freeze_table(Table *t)
         if (!slot || val_isnil(*slot))
             t->tm_absent |= (uint8_t)(1u << e);
         else
-            t->tm_absent &= (uint8_t)~(1u << e);
+            t->tm_absent &= (uint8_t) ~(1u << e);
     }
     t->flags = (uint8_t)((t->flags & TABLE_SEEDED) | TABLE_READONLY);
 }
@@ -509,10 +515,9 @@ int luau_image_push(lua_State *L, const char *id)
 {
     const luau_Image *image = G(L)->image;
     ImageObject key = {.id = (char *)id};
-    const ImageObject *found =
-        image ? bsearch(&key, image->by_id, (size_t)image->object_count, sizeof(ImageObject),
-                        compare_id)
-              : NULL;
+    const ImageObject *found = image ? bsearch(&key, image->by_id, (size_t)image->object_count,
+                                               sizeof(ImageObject), compare_id)
+                                     : NULL;
     Value v = VAL_NIL;
     if (found) {
         switch (found->object->type) {

@@ -131,7 +131,7 @@ const char *luX_kind_text(Arena *arena, int kind)
         return symbol_text(kind);
     if (kind >= TK_FIRST_RESERVED)
         return reserved[kind - TK_FIRST_RESERVED];
-    return "token";
+    return kind == TK_ATTRIBUTE_OPEN ? "'@['" : "token";
 }
 
 static const char *unicode_text(Arena *arena, uint32_t code)

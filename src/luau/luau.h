@@ -243,6 +243,10 @@ LUA_API void lua_concat(lua_State *L, int count);     /* [e] pops count, pushes 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 LUA_API void lua_call(lua_State *L, int nargs, int nresults);                /* [e] */
 LUA_API int lua_pcall(lua_State *L, int nargs, int nresults, int errfunc);   /* status */
+/* Runs work(L, arg) protected, needing no memory of the VM: how a host does what may fail ([e], [m])
+ * while no function of the VM runs. LUA_OK: what work pushed is there; else only the error value is
+ * (nil after LUA_KILLED). */
+LUA_API int luau_protect(lua_State *L, void (*work)(lua_State *L, void *arg), void *arg);
 /* Calls that the callee may yield through: use as `return luau_callk(...)` from a native that has
  * a continuation; the continuation runs when the callee is done (also when it did not yield). */
 LUA_API int luau_callk(lua_State *L, int nargs, int nresults);

@@ -119,7 +119,7 @@ void luP_generics(Parser *p, bool with_defaults)
     bool seen_pack = false, seen_default = false;
     luP_next(p);
     for (;;) {
-        luP_name(p, NULL);
+        luP_name(p, "generic name");
         if (luP_kind(p) == TK_DOT3 || seen_pack) {
             seen_pack = true;
             if (!luP_accept(p, TK_DOT3))

@@ -100,8 +100,8 @@ static void init_frames(lua_State *L, Value *stack, CallInfo *frames)
     L->ci_base = L->ci = frames;
     L->ci_size = BASIC_CI;
     L->ci_end = frames + BASIC_CI;
-    *frames = (CallInfo){.func = stack, .base = stack + 1, .top = stack + 1 + LUA_MINSTACK,
-                         .flags = CALL_C};
+    *frames = (CallInfo){
+        .func = stack, .base = stack + 1, .top = stack + 1 + LUA_MINSTACK, .flags = CALL_C};
     L->base = L->top = stack + 1;
 }
 

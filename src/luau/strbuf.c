@@ -24,9 +24,8 @@ static size_t next_capacity(lua_State *L, size_t capacity, size_t wanted)
     size_t size = capacity + capacity / 2;
     if (size > LUAU_STRING_MAX)
         size = LUAU_STRING_MAX;
-    if (heap->quota_bytes &&
-        (heap->reserved_bytes >= heap->quota_bytes ||
-         heap->quota_bytes - heap->reserved_bytes < string_size(size)))
+    if (heap->quota_bytes && (heap->reserved_bytes >= heap->quota_bytes ||
+                              heap->quota_bytes - heap->reserved_bytes < string_size(size)))
         size = wanted;
     return size > wanted ? size : wanted;
 }

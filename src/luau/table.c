@@ -425,15 +425,27 @@ static bool hides_library(lua_State *L, String *key)
     return image && !val_isnil(luT_getstring(luI_base(image), key));
 }
 
+Value *luT_add(lua_State *L, Table *t, Value key)
+{
+    if (val_isstring(key)) {
+        t->tm_absent = 0;
+        if (BASE_UNLIKELY(t->flags & TABLE_SAFEENV) && hides_library(L, val_string(key)))
+            t->flags &= (uint8_t)~TABLE_SAFEENV;
+    } else if (val_isnumber(key)) {
+        if (key.n != key.n)
+            luD_error(L, "table index is NaN");
+    } else if (val_isnil(key)) {
+        luD_error(L, "table index is nil");
+    } else if (val_isvector(key) && !luT_samekey(key, key)) {
+        luD_error(L, "table index contains NaN");
+    }
+    return new_key(L, t, key);
+}
+
 Value *luT_setstring(lua_State *L, Table *t, String *key)
 {
     Value *slot = luT_findstring(t, key);
-    if (slot)
-        return slot;
-    t->tm_absent = 0;
-    if (BASE_UNLIKELY(t->flags & TABLE_SAFEENV) && hides_library(L, key))
-        t->flags &= (uint8_t)~TABLE_SAFEENV;
-    return new_key(L, t, val_fromstring(key));
+    return slot ? slot : luT_add(L, t, val_fromstring(key));
 }
 
 Value *luT_setint_(lua_State *L, Table *t, int key)
@@ -444,18 +456,8 @@ Value *luT_setint_(lua_State *L, Table *t, int key)
 
 Value *luT_set(lua_State *L, Table *t, Value key)
 {
-    if (val_isstring(key))
-        return luT_setstring(L, t, val_string(key));
     Value *slot = luT_find(t, key);
-    if (slot)
-        return slot;
-    if (val_isnil(key))
-        luD_error(L, "table index is nil");
-    if (val_isnumber(key) && key.n != key.n)
-        luD_error(L, "table index is NaN");
-    if (val_isvector(key) && !luT_samekey(key, key))
-        luD_error(L, "table index contains NaN");
-    return new_key(L, t, key);
+    return slot ? slot : luT_add(L, t, key);
 }
 
 /* ---- whole tables ---------------------------------------------------------------------------- */

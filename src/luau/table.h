@@ -85,6 +85,7 @@ BASE_INLINE Value luT_getstring(Table *t, String *key)
  * rearrangements poll; they may park, but never unwind. The same holds for luT_resize*. */
 enum { TABLE_BIG = 64 << 10, TABLE_CHAIN_MAX = 64 };
 Value *luT_set(lua_State *L, Table *t, Value key);
+Value *luT_add(lua_State *L, Table *t, Value key); /* the same for a key known to be absent */
 Value *luT_setstring(lua_State *L, Table *t, String *key);
 Value *luT_setint_(lua_State *L, Table *t, int key); /* not in the array part */
 BASE_INLINE Value *luT_setint(lua_State *L, Table *t, int key)

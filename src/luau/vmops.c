@@ -150,7 +150,7 @@ void luV_setindex(lua_State *L, Value object, Value key, Value v)
                 if (t->flags & TABLE_READONLY)
                     luD_readonlyerror(L);
                 if (!slot)
-                    slot = luT_set(L, t, key);
+                    slot = luT_add(L, t, key);
                 *slot = v;
                 luG_barriertable(L, t);
                 return;

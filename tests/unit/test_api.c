@@ -119,9 +119,9 @@ static void test_numbers(void **state)
 static void test_types(void **state)
 {
     lua_State *L = vm_new(state, 0);
-    static int types[] = {LUA_TNIL, LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER,
-                                LUA_TVECTOR, LUA_TSTRING, LUA_TTABLE, LUA_TFUNCTION,
-                                LUA_TUSERDATA, LUA_TTHREAD, LUA_TBUFFER};
+    static int types[] = {LUA_TNIL,      LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER,
+                          LUA_TVECTOR,   LUA_TSTRING,  LUA_TTABLE,         LUA_TFUNCTION,
+                          LUA_TUSERDATA, LUA_TTHREAD,  LUA_TBUFFER};
     lua_pushnil(L);
     lua_pushboolean(L, 2);
     lua_pushlightuserdata(L, &types);
@@ -133,8 +133,9 @@ static void test_types(void **state)
     lua_newuserdata(L, 4);
     lua_newthread(L);
     lua_newbuffer(L, 3);
-    static const char *const names[] = {"nil", "boolean", "userdata", "number", "vector", "string",
-                                        "table", "function", "userdata", "thread", "buffer"};
+    static const char *const names[] = {"nil",      "boolean", "userdata", "number",
+                                        "vector",   "string",  "table",    "function",
+                                        "userdata", "thread",  "buffer"};
     for (int i = 0; i < LUA_T_COUNT; i++) {
         assert_int_equal(lua_type(L, i + 1), types[i]);
         assert_string_equal(lua_typename(L, types[i]), names[i]);
@@ -307,7 +308,8 @@ static void test_metatables(void **state)
 {
     lua_State *L = vm_new(state, 0);
     assert_int_equal(vm_run(L, "local function index(_, k) return k .. '!' end "
-                               "return setmetatable({}, {__index = index})"), LUA_OK);
+                               "return setmetatable({}, {__index = index})"),
+                     LUA_OK);
     lua_getfield(L, 1, "hi");
     assert_string_equal(lua_tostring(L, -1), "hi!");
     assert_int_equal(lua_rawgetfield(L, 1, "hi"), LUA_TNIL);
@@ -391,8 +393,13 @@ static void test_references(void **state)
 
 /* ---- host types ------------------------------------------------------------------------------ */
 
-typedef struct Log { int order[8], count; } Log;
-typedef struct Tracked { Log *log; int number; } Tracked;
+typedef struct Log {
+    int order[8], count;
+} Log;
+typedef struct Tracked {
+    Log *log;
+    int number;
+} Tracked;
 
 static void on_destroy(void *userdata)
 {
@@ -469,7 +476,7 @@ static void test_checkudata(void **state)
     lua_pushcfunction(L, check_point, "check");
     lua_setglobal(L, "check");
     vm_expect_error(L, "check(newproxy())",
-                 "t:1: invalid argument #1 to 'check' (Point expected, got userdata)");
+                    "t:1: invalid argument #1 to 'check' (Point expected, got userdata)");
     vm_expect_error(L, "check()", "t:1: missing argument #1 to 'check' (Point expected)");
     vm_close(L);
 }
@@ -512,29 +519,31 @@ static void test_arguments(void **state)
     lua_setglobal(L, "check");
     lua_pushcfunction(L, check_all, NULL);
     lua_setglobal(L, "nameless");
-    assert_int_equal(vm_run(L, "assert(check('number', '0x10') == 16)\n"
+    assert_int_equal(vm_run(L,
+                            "assert(check('number', '0x10') == 16)\n"
                             "assert(check('integer', -1.9) == -1)\n"
                             "assert(check('integer', 1e10) == -2^31)\n"
                             "assert(check('unsigned', -1) == 2^32 - 1 and check('boolean', true))\n"
                             "assert(check('option', 'red') == 0 and check('option') == 1)\n"
                             "assert(check('default') == 6.5 and check('default', nil, 1) == 5.5)\n"
                             "assert(check('vector', vector.create(3, 2, 1)) == 3)\n"
-                            "assert(check('buffer', buffer.create(0)))"), LUA_OK);
+                            "assert(check('buffer', buffer.create(0)))"),
+                     LUA_OK);
     vm_expect_error(L, "check('number', {})",
-                 "t:1: invalid argument #2 to 'check' (number expected, got table)");
+                    "t:1: invalid argument #2 to 'check' (number expected, got table)");
     vm_expect_error(L, "\ncheck('integer', nil)",
-                 "t:2: invalid argument #2 to 'check' (number expected, got nil)");
+                    "t:2: invalid argument #2 to 'check' (number expected, got nil)");
     vm_expect_error(L, "check('vector')", "t:1: missing argument #2 to 'check' (vector expected)");
     vm_expect_error(L, "check('any')", "t:1: missing argument #2");
     vm_expect_error(L, "check('option', 'green')",
-                 "t:1: invalid argument #2 to 'check' (invalid option 'green')");
+                    "t:1: invalid argument #2 to 'check' (invalid option 'green')");
     vm_expect_error(L, "check('?')", "t:1: invalid argument #1 to 'check' (unknown check)");
     vm_expect_error(L, "nameless('table', 1)",
                     "t:1: invalid argument #2 (table expected, got number)");
     vm_expect_error(L, "nameless('table')", "t:1: missing argument #2 (table expected)");
     vm_expect_error(L, "nameless('?')", "t:1: invalid argument #1 (unknown check)");
     vm_expect_error(L, "local ok, e = pcall(check, 'boolean', 1) error(e, 0)",
-                 "invalid argument #2 to 'check' (boolean expected, got number)");
+                    "invalid argument #2 to 'check' (boolean expected, got number)");
     vm_close(L);
 }
 
@@ -622,7 +631,8 @@ static void test_nested_pcall(void **state)
     lua_pushcfunction(L, nested_pcall, "nested");
     lua_setglobal(L, "nested");
     assert_int_equal(vm_run(L, "local t = {} for i = 1, 100 do local e, s = nested() "
-                            "assert(e == 'inner' and s == 2) end return 'done'"), LUA_OK);
+                               "assert(e == 'inner' and s == 2) end return 'done'"),
+                     LUA_OK);
     assert_string_equal(lua_tostring(L, -1), "done");
     vm_close(L);
 }
@@ -653,18 +663,19 @@ static void test_continuations(void **state)
     lua_setglobal(L, "pcallk");
     assert_int_equal(
         vm_run(L, "local s, a, b = callk(function(...) return ... end, 'a', 'b')\n"
-               "assert(s == 0 and a == 'a' and b == 'b')\n"
-               "local s, e = pcallk(error, 'boom')\n"
-               "assert(s == 2 and e == 'boom')\n"
-               "local co = coroutine.wrap(function()\n"
-               "  local s, x = callk(coroutine.yield, 'y1')\n"
-               "  assert(s == 0 and x == 'r1')\n"
-               "  local s, x = pcallk(function() coroutine.yield('y2') error('e', 0) end)\n"
-               "  assert(s == 2 and x == 'e')\n"
-               "  return 'end'\n"
-               "end)\n"
-               "assert(co() == 'y1' and co('r1') == 'y2' and co() == 'end')\n"
-               "return 'done'"), LUA_OK);
+                  "assert(s == 0 and a == 'a' and b == 'b')\n"
+                  "local s, e = pcallk(error, 'boom')\n"
+                  "assert(s == 2 and e == 'boom')\n"
+                  "local co = coroutine.wrap(function()\n"
+                  "  local s, x = callk(coroutine.yield, 'y1')\n"
+                  "  assert(s == 0 and x == 'r1')\n"
+                  "  local s, x = pcallk(function() coroutine.yield('y2') error('e', 0) end)\n"
+                  "  assert(s == 2 and x == 'e')\n"
+                  "  return 'end'\n"
+                  "end)\n"
+                  "assert(co() == 'y1' and co('r1') == 'y2' and co() == 'end')\n"
+                  "return 'done'"),
+        LUA_OK);
     assert_string_equal(lua_tostring(L, -1), "done");
     vm_close(L);
 }
@@ -699,17 +710,18 @@ static void test_resume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stack_moves),  cmocka_unit_test(test_stack_room),
+        cmocka_unit_test(test_stack_moves),     cmocka_unit_test(test_stack_room),
         cmocka_unit_test(test_between_threads), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_types),        cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_strings),      cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_frozen_tables), cmocka_unit_test(test_metatables),
-        cmocka_unit_test(test_environments), cmocka_unit_test(test_references),
-        cmocka_unit_test(test_destructors),  cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_checkudata),   cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_errors),       cmocka_unit_test(test_pcall),
-        cmocka_unit_test(test_nested_pcall), cmocka_unit_test(test_continuations),
+        cmocka_unit_test(test_types),           cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_strings),         cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_frozen_tables),   cmocka_unit_test(test_metatables),
+        cmocka_unit_test(test_environments),    cmocka_unit_test(test_references),
+        cmocka_unit_test(test_destructors),     cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_checkudata),      cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_errors),          cmocka_unit_test(test_pcall),
+        cmocka_unit_test(test_nested_pcall),    cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_resume),
     };
-    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image);
+    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image) +
+           cmocka_run_group_tests(tests, vm_make_image_stressed, vm_drop_image);
 }

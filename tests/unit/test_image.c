@@ -1,6 +1,8 @@
 /* test_image.c: images: what they accept, that nothing in them can change, ids, sharing, life. */
 #include "vm_support.h"
 
+#include <pthread.h>
+
 #include "luau/image.h"
 #include "luau/str.h"
 
@@ -62,10 +64,8 @@ static luau_Image *make(luau_OpenFunction open)
 
 static lua_State *vm_of(luau_Image *image)
 {
-    luau_VmOptions options = {.image = image};
-    lua_State *L = luau_newvm(&options);
-    assert_non_null(L);
-    return L;
+    void *state = image;
+    return vm_new(&state, 0);
 }
 
 static void expect_id(lua_State *L, const char *source, const char *id)
@@ -94,8 +94,13 @@ static void test_ids(void **state)
     expect_id(L, "return {}", NULL);
     expect_id(L, "return 'text'", NULL);
     expect_id(L, "return function() end", NULL);
-    static const char *const ids[] = {"lib", "lib.answer", "alias", "lib.nested[1]", "_G",
-                                      "getmetatable(lib)", "getmetatable(globals)",
+    static const char *const ids[] = {"lib",
+                                      "lib.answer",
+                                      "alias",
+                                      "lib.nested[1]",
+                                      "_G",
+                                      "getmetatable(lib)",
+                                      "getmetatable(globals)",
                                       "getmetatable(userdata 3)"};
     for (size_t i = 0; i < sizeof(ids) / sizeof(*ids); i++) {
         assert_int_not_equal(luau_image_push(L, ids[i]), LUA_TNIL);
@@ -160,9 +165,15 @@ static void test_immutable(void **state)
     luau_Image *image = luau_image_retain(*state);
     lua_State *L = vm_of(image);
     static const char *const sources[] = {
-        "string.x = 1", "rawset(math, 'pi', 3)", "_G.x = 1", "table.insert(table, 1)",
-        "table.clear(os)", "getmetatable('').x = 1", "rawset(_G, 'print', nil)",
-        "getmetatable(getfenv(1)).x = 1", "setmetatable(string, {})",
+        "string.x = 1",
+        "rawset(math, 'pi', 3)",
+        "_G.x = 1",
+        "table.insert(table, 1)",
+        "table.clear(os)",
+        "getmetatable('').x = 1",
+        "rawset(_G, 'print', nil)",
+        "getmetatable(getfenv(1)).x = 1",
+        "setmetatable(string, {})",
     };
     for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++) {
         if (vm_run(L, sources[i]) == LUA_OK)
@@ -222,7 +233,10 @@ static void open_failing(lua_State *L, void *userdata)
 static void test_refused(void **state)
 {
     (void)state;
-    static const struct { luau_OpenFunction open; const char *error; } cases[] = {
+    static const struct {
+        luau_OpenFunction open;
+        const char *error;
+    } cases[] = {
         {open_luau_function, "an image cannot hold a function written in Luau: bad.f"},
         {open_thread, "an image cannot hold a thread: bad"},
         {open_buffer, "an image cannot hold a buffer: upvalue(bad, 1)"},
@@ -270,12 +284,69 @@ static void test_strings(void **state)
     assert_int_equal(val_type(luI_lookup(*state, wrong, 2)), LUA_TNIL);
 }
 
+/* ---- threads --------------------------------------------------------------------------------- */
+
+typedef struct Shared {
+    luau_Image *image;
+    luau_Module *module;
+} Shared;
+
+static void *run_vms(void *arg)
+{
+    const Shared *shared = arg;
+    intptr_t right = 0;
+    for (int i = 0; i < 100; i++) {
+        luau_VmOptions options = {.image = shared->image};
+        lua_State *L = luau_newvm(&options);
+        luau_load(L, shared->module, 0);
+        if (lua_pcall(L, 0, 1, 0) == LUA_OK && lua_tointeger(L, -1) == 5050)
+            right++;
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        lua_close(L);
+    }
+    return (void *)right;
+}
+
+/* Image and module are used by many OS threads at a time; nothing there needs a lock. */
+static void test_threads(void **state)
+{
+    static const char source[] =
+        "local t = setmetatable({}, {__index = function(_, k) return k end})\n"
+        "local s = 0 for i = 1, 100 do s += t[i] end\n"
+        "local u = string.format('%d %s', s, ('ab'):rep(2)):upper()\n"
+        "assert(u == '5050 ABAB' and #string.split(u, ' ') == 2)\n"
+        "for k, v in pairs(string) do assert(type(v) == 'function') end\n"
+        "table.sort({3, 1, 2}) assert(getmetatable('').__index == string)\n"
+        "return s";
+    enum { THREADS = 4 };
+    luau_CompileOptions options;
+    luau_compile_defaults(&options);
+    options.image = *state;
+    luau_Module *module = luau_compile(source, strlen(source), "=t", &options, NULL);
+    assert_non_null(module);
+    Shared shared = {*state, module};
+    pthread_t threads[THREADS];
+    for (int i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, run_vms, &shared), 0);
+    for (int i = 0; i < THREADS; i++) {
+        void *right;
+        pthread_join(threads[i], &right);
+        assert_int_equal((intptr_t)right, 100);
+    }
+    luau_module_release(module);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids),       cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_own_tag_metatable), cmocka_unit_test(test_immutable),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_ids),
+        cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_own_tag_metatable),
+        cmocka_unit_test(test_immutable),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_threads),
     };
-    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image);
+    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image) +
+           cmocka_run_group_tests(tests, vm_make_image_stressed, vm_drop_image);
 }

@@ -77,12 +77,19 @@ static void test_collector(void **state)
 
 /* ---- kills ----------------------------------------------------------------------------------- */
 
+/* Asks for the kill of the VM that calls it; which comes at the next poll. */
+static int kill_me(lua_State *L)
+{
+    luau_kill(L, LUAU_KILL_HOST);
+    return 0;
+}
+
 /* Each program must end by the kill, whatever it catches; the VM closes cleanly. */
 static void expect_killed(void **state, const char *source, int reason)
 {
     lua_State *L = vm_new(state, 1 << 20);
-    if (reason == LUAU_KILL_HOST)
-        luau_kill(L, LUAU_KILL_HOST);
+    lua_pushcfunction(L, kill_me, "kill_me");
+    lua_setglobal(L, "kill_me");
     vm_load(L, source);
     int status = lua_pcall(L, 0, 0, 0);
     if (status != LUA_KILLED)
@@ -113,9 +120,18 @@ static void test_memory_kills(void **state)
 
 static void test_host_kill(void **state)
 {
-    expect_killed(state, "while true do end", LUAU_KILL_HOST);
-    expect_killed(state, "while true do pcall(function() while true do end end) end",
-                  LUAU_KILL_HOST);
+    static const char *const sources[] = {
+        "kill_me() while true do end",
+        "while true do pcall(function() kill_me() while true do end end) end",
+        "xpcall(function() error() end, function() kill_me() while true do end end)",
+        "local function spin() kill_me() while true do end end "
+        "coroutine.wrap(function() coroutine.wrap(spin)() end)()",
+        "table.sort({1, 2, 3}, function(a, b) kill_me() while true do end end)",
+        "local t = setmetatable({}, {__index = function() kill_me() while true do end end}) "
+        "pcall(function() return t.x end)",
+    };
+    for (size_t i = 0; i < sizeof(sources) / sizeof(*sources); i++)
+        expect_killed(state, sources[i], LUAU_KILL_HOST);
 }
 
 /* After a kill that is taken back the VM works on. */
@@ -179,6 +195,34 @@ static void test_strbuf_kill(void **state)
     vm_close(L);
 }
 
+static void push_much(lua_State *L, void *arg)
+{
+    int count = *(int *)arg;
+    for (int i = 0; i < count; i++) {
+        lua_pushfstring(L, "string number %d", i);
+        lua_ref(L, -1);
+        lua_pop(L, 1);
+    }
+    lua_pushinteger(L, count);
+}
+
+/* The host's own work may pass the quota too. */
+static void test_protect(void **state)
+{
+    lua_State *L = vm_new(state, 1 << 20);
+    int count = 10;
+    lua_pushinteger(L, 7);
+    assert_int_equal(luau_protect(L, push_much, &count), LUA_OK);
+    assert_int_equal(lua_gettop(L), 2);
+    assert_int_equal(lua_tointeger(L, -1), 10);
+    count = 1000000;
+    assert_int_equal(luau_protect(L, push_much, &count), LUA_KILLED);
+    assert_int_equal(luau_killreason(L), LUAU_KILL_MEMORY);
+    assert_int_equal(lua_gettop(L), 3);
+    assert_int_equal(lua_tointeger(L, 1), 7);
+    vm_close(L);
+}
+
 /* ---- allocations that fail ------------------------------------------------------------------- */
 
 static const char workload[] =
@@ -222,11 +266,17 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_account),      cmocka_unit_test(test_shrink),
-        cmocka_unit_test(test_collector),    cmocka_unit_test(test_memory_kills),
-        cmocka_unit_test(test_host_kill),    cmocka_unit_test(test_clearkill),
-        cmocka_unit_test(test_size_errors),  cmocka_unit_test(test_charge_kill),
-        cmocka_unit_test(test_strbuf_kill),  cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_account),
+        cmocka_unit_test(test_shrink),
+        cmocka_unit_test(test_collector),
+        cmocka_unit_test(test_memory_kills),
+        cmocka_unit_test(test_host_kill),
+        cmocka_unit_test(test_clearkill),
+        cmocka_unit_test(test_size_errors),
+        cmocka_unit_test(test_charge_kill),
+        cmocka_unit_test(test_protect),
+        cmocka_unit_test(test_strbuf_kill),
+        cmocka_unit_test(test_failing_allocations),
     };
     return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image);
 }

@@ -221,16 +221,17 @@ static void test_traceback(void **state)
     assert_int_equal(vm_run(L, "local function f()\n"
                                "  return (traceback('msg'))\n"
                                "end\n"
-                               "return (pcall(f)) and (f())"), LUA_OK);
+                               "return (pcall(f)) and (f())"),
+                     LUA_OK);
     assert_string_equal(lua_tostring(L, -1), "msg\nt:2 function f\nt:4\n");
     assert_int_equal(vm_run(L, "local function r(n)\n"
                                "  if n == 0 then return (traceback(nil, 5)) end\n"
                                "  return (r(n - 1))\n"
                                "end\n"
-                               "return (r(20))"), LUA_OK);
-    assert_string_equal(lua_tostring(L, -1),
-                        "t:2 function r\nt:3 function r\nt:3 function r\n"
-                        "... (+17 frames)\nt:3 function r\nt:5\n");
+                               "return (r(20))"),
+                     LUA_OK);
+    assert_string_equal(lua_tostring(L, -1), "t:2 function r\nt:3 function r\nt:3 function r\n"
+                                             "... (+17 frames)\nt:3 function r\nt:5\n");
     lua_State *co = lua_newthread(L);
     vm_load(co, "coroutine.yield()");
     assert_int_equal(lua_resume(co, L, 0), LUA_YIELD);
@@ -275,14 +276,53 @@ static void test_loadstring_charge(void **state)
     vm_close(L);
 }
 
+/* A source whose compilation needs more than the quota leaves is refused, and nothing is lost. */
+static void load_large(lua_State *L, void *arg)
+{
+    enum { COUNT = 40000 };
+    luaL_Strbuf B;
+    luaL_buffinit(L, &B);
+    luaL_addstring(&B, "return {");
+    for (int i = 0; i < COUNT; i++)
+        luaL_addstring(&B, "a,");
+    luaL_addstring(&B, "}");
+    luaL_pushresult(&B);
+    size_t length;
+    const char *source = lua_tolstring(L, -1, &length);
+    *(int *)arg = luau_loadstring(L, source, length, "=large");
+}
+
+static void test_loadstring_quota(void **state)
+{
+    lua_State *L = vm_new(state, 1 << 20);
+    int status = -1;
+    assert_int_equal(luau_protect(L, load_large, &status), LUA_OK);
+    assert_int_equal(status, LUA_ERRMEM);
+    assert_string_equal(lua_tostring(L, -1), "not enough memory");
+    lua_settop(L, 0);
+    vm_must(L, "assert(#string.rep('x', 1000) == 1000)");
+    luau_setquota(L, 0);
+    assert_int_equal(luau_protect(L, load_large, &status), LUA_OK);
+    assert_int_equal(status, LUA_OK);
+    luau_kill(L, LUAU_KILL_HOST);
+    assert_int_equal(luau_protect(L, load_large, &status), LUA_KILLED);
+    vm_close(L);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strbuf),       cmocka_unit_test(test_strbuf_sizes),
-        cmocka_unit_test(test_strbuf_error), cmocka_unit_test(test_tolstring),
-        cmocka_unit_test(test_opaque_ids),   cmocka_unit_test(test_getinfo),
-        cmocka_unit_test(test_traceback),    cmocka_unit_test(test_loadstring),
+        cmocka_unit_test(test_strbuf),
+        cmocka_unit_test(test_strbuf_sizes),
+        cmocka_unit_test(test_strbuf_error),
+        cmocka_unit_test(test_tolstring),
+        cmocka_unit_test(test_opaque_ids),
+        cmocka_unit_test(test_getinfo),
+        cmocka_unit_test(test_traceback),
+        cmocka_unit_test(test_loadstring),
         cmocka_unit_test(test_loadstring_charge),
+        cmocka_unit_test(test_loadstring_quota),
     };
-    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image);
+    return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image) +
+           cmocka_run_group_tests(tests, vm_make_image_stressed, vm_drop_image);
 }

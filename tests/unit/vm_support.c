@@ -1,13 +1,23 @@
 #include "vm_support.h"
 
+#include <stdlib.h>
+
 int vm_make_image(void **state)
 {
     *state = luau_image_standard();
     return *state ? 0 : -1;
 }
 
+int vm_make_image_stressed(void **state)
+{
+    char modes[] = {'0' + (LUAU_TEST_GC_ALWAYS | LUAU_TEST_STACK_MOVES), 0};
+    setenv("VM_TEST_MODES", modes, 1);
+    return vm_make_image(state);
+}
+
 int vm_drop_image(void **state)
 {
+    unsetenv("VM_TEST_MODES");
     luau_image_release(*state);
     return 0;
 }
@@ -17,6 +27,9 @@ lua_State *vm_new(void **state, size_t quota)
     luau_VmOptions options = {.image = *state, .memory_max_bytes = quota};
     lua_State *L = luau_newvm(&options);
     assert_non_null(L);
+    const char *modes = getenv("VM_TEST_MODES");
+    if (modes)
+        luau_testmode(L, modes[0] - '0');
     return L;
 }
 

@@ -17,6 +17,10 @@
 int vm_make_image(void **state);
 int vm_drop_image(void **state);
 
+/* Group setup: the same with the test modes of LUAU_DEBUG on, in every VM made by vm_new: a full
+ * collection at every safepoint, stacks that move whenever they may. */
+int vm_make_image_stressed(void **state);
+
 lua_State *vm_new(void **state, size_t quota);
 /* Checks the heap and closes the VM. */
 void vm_close(lua_State *L);

@@ -299,6 +299,7 @@ static int base_newproxy(lua_State *L)
                      "nil or boolean");
     bool with_metatable = lua_toboolean(L, 1);
     lua_newuserdata(L, 0);
+    val_udata(L->top[-1])->tag = UDATA_PROXY; /* `__type` means nothing to it */
     if (with_metatable) {
         lua_newtable(L);
         lua_setmetatable(L, -2);

@@ -21,6 +21,21 @@ static size_t next_piece(lua_State *L, size_t done, size_t length)
     return length - done < STRING_POLL_BYTES ? length - done : STRING_POLL_BYTES;
 }
 
+/* First place of needle among those that begin at text[0..starts). The usual ways to miss are no
+ * first byte at all, or few; many are memmem's business. */
+static const char *search_piece(const char *text, size_t starts, const char *needle, size_t length)
+{
+    enum { MISSES_MAX = 8 };
+    for (int misses = 0; misses < MISSES_MAX && starts > 0; misses++) {
+        const char *hit = memchr(text, *needle, starts);
+        if (!hit || memcmp(hit + 1, needle + 1, length - 1) == 0)
+            return hit;
+        starts -= (size_t)(hit + 1 - text);
+        text = hit + 1;
+    }
+    return starts > 0 ? memmem(text, starts + length - 1, needle, length) : NULL;
+}
+
 const char *luStr_search(lua_State *L, const char *text, size_t length, const char *needle,
                          size_t needle_length)
 {
@@ -35,8 +50,7 @@ const char *luStr_search(lua_State *L, const char *text, size_t length, const ch
         size_t starts = (size_t)(last - text) + 1;
         if (starts > STRING_POLL_BYTES)
             starts = STRING_POLL_BYTES;
-        const char *hit = head == 1 ? memchr(text, *needle, starts)
-                                    : memmem(text, starts + head - 1, needle, head);
+        const char *hit = search_piece(text, starts, needle, head);
         if (!hit) {
             text += starts;
         } else {

@@ -187,86 +187,137 @@ static bool item_test(const char *p, const char *end, unsigned char c)
     }
 }
 
-/* An item looked at closer, to be tested more than once. */
+/* An item looked at closer, to be tested more than once. A set of one member is no SET here. */
 typedef struct Item {
     enum { ITEM_ANY, ITEM_BYTE, ITEM_CLASS, ITEM_SET } kind;
-    unsigned char byte;
-    bool positive; /* CLASS: not negated */
-    uint16_t mask;
+    unsigned char byte; /* BYTE */
+    bool positive;      /* BYTE, CLASS: not negated */
+    uint16_t mask;      /* CLASS */
     const char *p, *end;
     SetSlot *slot; /* SET: where its bits are if slot->set == p */
 } Item;
 
+static void slot_take(SetSlot *slot, const char *set)
+{
+    if (slot->set == set)
+        return;
+    slot->set = set;
+    slot->tests = 0;
+    slot->ready = false;
+}
+
 static void item_prepare(Match *m, Item *item, const char *p, const char *end)
 {
+    const char *member = p;
+    bool is_set = *p == '[';
     item->p = p;
     item->end = end;
-    item->kind = ITEM_BYTE;
-    item->byte = (unsigned char)*p;
-    if (*p == '.') {
-        item->kind = ITEM_ANY;
-    } else if (*p == '%') {
-        item->byte = (unsigned char)p[1];
+    item->positive = true;
+    if (is_set) {
+        member++;
+        if (*member == '^') {
+            item->positive = false;
+            member++;
+        }
+        ptrdiff_t length = end - 1 - member;
+        if (length > 2 || (length == 2 && *member != '%')) {
+            item->kind = ITEM_SET;
+            item->slot = &m->slots[(size_t)(m->pattern_end - p) % SET_SLOTS];
+            slot_take(item->slot, p);
+            return;
+        }
+    }
+    item->kind = *member == '.' && !is_set ? ITEM_ANY : ITEM_BYTE;
+    item->byte = (unsigned char)*member;
+    if (*member == '%') {
+        item->byte = (unsigned char)member[1];
         item->mask = (uint16_t)class_mask(item->byte);
-        item->positive = (item->byte & 0x20) != 0;
-        if (item->mask)
+        if (item->mask) {
             item->kind = ITEM_CLASS;
-    } else if (*p == '[') {
-        item->kind = ITEM_SET;
-        item->slot = &m->slots[(size_t)(m->pattern_end - p) % SET_SLOTS];
-        if (item->slot->set != p) {
-            item->slot->set = p;
-            item->slot->tests = 0;
-            item->slot->ready = false;
+            item->positive ^= (item->byte & 0x20) == 0;
         }
     }
 }
 
-static bool item_set_has(Match *m, const Item *item, unsigned char c)
+/* Are the bits of the item's set at hand? Not before they pay, nor when another set has the slot. */
+BASE_INLINE bool item_has_bits(const Item *item)
 {
-    SetSlot *slot = item->slot;
-    /* Direct, too, when another set took the slot meanwhile. */
-    if (slot->set != item->p || (!slot->ready && slot->tests++ < SET_TESTS_DIRECT)) {
-        match_spend(m, (int)(item->end - item->p) / 4);
-        return set_has(item->p, item->end - 1, c);
-    }
-    if (!slot->ready) {
-        set_make_bits(m, slot->bits, item->p, item->end - 1);
-        slot->ready = true;
-    }
-    return slot->bits[c >> 3] >> (c & 7) & 1;
+    return item->slot->ready && item->slot->set == item->p;
 }
 
-BASE_INLINE bool item_has(Match *m, const Item *item, unsigned char c)
+BASE_INLINE bool item_test_bits(const Item *item, unsigned char c)
+{
+    return item->slot->bits[c >> 3] >> (c & 7) & 1;
+}
+
+/* Notes `tests` direct tests of the set, and makes the bits when they are enough. */
+static void item_count_tests(Match *m, const Item *item, int tests)
+{
+    SetSlot *slot = item->slot;
+    match_spend(m, tests * (int)((item->end - item->p) / 4 + 1));
+    if (slot->set != item->p || slot->ready)
+        return;
+    slot->tests += tests;
+    if (slot->tests < SET_TESTS_DIRECT)
+        return;
+    set_make_bits(m, slot->bits, item->p, item->end - 1);
+    slot->ready = true;
+}
+
+static bool item_has(Match *m, const Item *item, unsigned char c)
 {
     switch (item->kind) {
     case ITEM_ANY: return true;
-    case ITEM_BYTE: return item->byte == c;
+    case ITEM_BYTE: return (item->byte == c) == item->positive;
     case ITEM_CLASS: return ((class_bits[c] & item->mask) != 0) == item->positive;
-    default: return item_set_has(m, item, c);
+    case ITEM_SET: break;
     }
+    if (item_has_bits(item))
+        return item_test_bits(item, c);
+    item_count_tests(m, item, 1);
+    return set_has(item->p, item->end - 1, c);
+}
+
+/* The end of the bytes in s..end that are in the set, or are not. */
+static const char *item_scan_set(Match *m, const Item *item, const char *s, const char *end,
+                                 bool has)
+{
+    if (!item_has_bits(item)) {
+        slot_take(item->slot, item->p);
+        const char *from = s, *last = item->end - 1;
+        while (s < end && s - from < SET_TESTS_DIRECT &&
+               set_has(item->p, last, (unsigned char)*s) == has)
+            s++;
+        item_count_tests(m, item, (int)(s - from) + 1);
+        if (s - from < SET_TESTS_DIRECT)
+            return s;
+        /* As many tests as that made the bits. */
+    }
+    while (s < end && item_test_bits(item, (unsigned char)*s) == has)
+        s++;
+    return s;
 }
 
 /* The end of the bytes from s on that the item matches (or does not match: `has` false). */
 BASE_INLINE const char *item_scan(Match *m, const Item *item, const char *s, bool has)
 {
+    if (item->kind == ITEM_ANY)
+        return has ? m->end : s;
+    bool wanted = item->positive == has;
     for (;;) {
         const char *from = s;
         const char *end = m->end - s > STEPS_PER_POLL ? s + STEPS_PER_POLL : m->end;
-        switch (item->kind) { /* a loop for each kind */
-        case ITEM_ANY: return has ? m->end : s;
-        case ITEM_BYTE:
-            while (s < end && (item->byte == (unsigned char)*s) == has)
+        if (item->kind == ITEM_SET) {
+            s = item_scan_set(m, item, s, end, has);
+        } else if (item->kind == ITEM_CLASS) {
+            while (s < end && ((class_bits[(unsigned char)*s] & item->mask) != 0) == wanted)
                 s++;
-            break;
-        case ITEM_CLASS:
-            while (s < end &&
-                   ((class_bits[(unsigned char)*s] & item->mask) != 0) == (item->positive == has))
+        } else if (wanted) {
+            while (s < end && (unsigned char)*s == item->byte)
                 s++;
-            break;
-        default:
-            while (s < end && item_set_has(m, item, (unsigned char)*s) == has)
-                s++;
+        } else {
+            const char *hit = memchr(s, item->byte, (size_t)(end - s));
+            s = hit ? hit : end;
         }
         if (s < end || s == m->end)
             return s;
@@ -282,21 +333,8 @@ static const char *item_span(Match *m, const Item *item, const char *s)
 /* First place from s on that the item matches, or NULL. */
 static const char *item_find(Match *m, const Item *item, const char *s)
 {
-    if (item->kind != ITEM_BYTE) {
-        s = item_scan(m, item, s, false);
-        return s < m->end ? s : NULL;
-    }
-    while (s < m->end) {
-        size_t piece = (size_t)(m->end - s);
-        if (piece > STRING_POLL_BYTES)
-            piece = STRING_POLL_BYTES;
-        const char *hit = memchr(s, item->byte, piece);
-        if (hit)
-            return hit;
-        match_spend(m, (int)piece);
-        s += piece;
-    }
-    return NULL;
+    s = item_scan(m, item, s, false);
+    return s < m->end ? s : NULL;
 }
 
 /* The item that must match the next byte for the pattern from p on to match at all. false: there is

@@ -1,0 +1,174 @@
+/* POST /execute: run one template for one event and wait for what it returns. */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "api/call.h"
+#include "base/clock.h"
+#include "base/jsontext.h"
+
+/* ---- Answers ---------------------------------------------------------------------------------- */
+
+static void fail_text(ApiCall *call, unsigned status, const char *code, const char *message)
+{
+    ApiError error = {.status = status, .code = code, .message = message};
+    call_fail(call, &error);
+}
+
+/* The part of the response that is known before the run; the result follows it. */
+static void begin_response(ApiCall *call, const KhronosTemplate *t)
+{
+    strbuf_printf(&call->result, "{\"execution_id\":\"%s\",\"template\":\"%s\",\"version\":%u,\"result\":",
+                  call->execution_id, call->template_name, (unsigned)template_version(t));
+}
+
+static void succeed(ApiCall *call, KhronosExecution *x)
+{
+    Strbuf *out = &call->result;
+    strbuf_printf(out, ",\"duration_us\":%" PRIu64 ",\"cpu_us\":%" PRIu64 ",\"memory_bytes\":%zu",
+                  x->duration_ns / CLOCK_NS_PER_US, x->cpu_ns / CLOCK_NS_PER_US, x->memory_bytes);
+    if (call->with_logs) {
+        strbuf_puts(out, ",\"logs\":[");
+        if (x->logs.length > 0)
+            strbuf_put(out, x->logs.data, x->logs.length);
+        strbuf_putc(out, ']');
+    }
+    strbuf_putc(out, '}');
+    if (out->failed) {
+        fail_text(call, 500, "internal_error", "not enough memory for the response");
+        return;
+    }
+    call->status = 200;
+    strbuf_free(&call->response);
+    call->response = *out;
+    *out = STRBUF_INIT;
+}
+
+static void fail_execution(ApiCall *call, KhronosExecution *x)
+{
+    const KhronosLimits *limits = server_limits(call->server);
+    ApiError error = {
+        .status = 422, .message = x->message.length ? x->message.data : "",
+        .message_length = x->message.length, .template_name = call->template_name, .path = x->path,
+        .line = x->line, .traceback = x->traceback.length ? x->traceback.data : NULL,
+        .traceback_length = x->traceback.length,
+    };
+    switch (x->status) {
+    case KHRONOS_COMPILE_ERROR: error.code = "compile_error"; break;
+    case KHRONOS_RUNTIME_ERROR: error.code = "runtime_error"; break;
+    case KHRONOS_INVALID_RESULT: error.code = "invalid_result"; break;
+    case KHRONOS_MEMORY_LIMIT:
+        error.code = "memory_limit_exceeded";
+        error.limit = limits->memory_max_bytes;
+        break;
+    case KHRONOS_TIMEOUT:
+        error.code = "execution_timeout";
+        error.limit = limits->cpu_max_ns / CLOCK_NS_PER_MS;
+        break;
+    case KHRONOS_KILLED:
+        error.status = server_stopping(call->server) ? 503 : 422;
+        error.code = server_stopping(call->server) ? "shutting_down" : "vm_broken";
+        break;
+    default:
+        error.status = 500;
+        error.code = "internal_error";
+        break;
+    }
+    call_fail(call, &error);
+}
+
+static void answer(ApiCall *call)
+{
+    KhronosExecution *x = &call->action.execution;
+    ApiError busy = {.status = 429, .code = "queue_full", .retry_after_ms = 1000,
+                     .template_name = call->template_name,
+                     .message = "the guild has as many actions waiting as it may have"};
+    switch (call->action.outcome) {
+    case VM_ACTION_DONE:
+        if (x->status == KHRONOS_OK)
+            succeed(call, x);
+        else
+            fail_execution(call, x);
+        break;
+    case VM_ACTION_QUEUE_FULL: call_fail(call, &busy); break;
+    case VM_ACTION_SHUTTING_DOWN:
+        fail_text(call, 503, "shutting_down", "the server is shutting down");
+        break;
+    default: fail_text(call, 500, "internal_error", "not enough memory for the guild's VM"); break;
+    }
+}
+
+/* ---- The action ------------------------------------------------------------------------------- */
+
+/* On the worker's thread, or inside worker_submit. */
+static void on_complete(LuaVmAction *action)
+{
+    ApiCall *call = action->userdata;
+    int waiting = CALL_WAITING;
+    /* acq_rel: the response written here is seen by the thread that sends it. */
+    if (atomic_compare_exchange_strong_explicit(&call->state, &waiting, CALL_ANSWERED,
+                                                memory_order_acq_rel, memory_order_acquire)) {
+        server_unwait(call->server, call);
+        answer(call);
+        MHD_resume_connection(call->connection);
+    }
+    template_release(action->execution.template_version);
+    execution_free(&action->execution);
+    call_release(call);
+}
+
+void execute_timeout(ApiCall *call)
+{
+    ApiError error = {
+        .status = 504, .code = "return_timeout", .template_name = call->template_name,
+        .message = "the template did not return in time; the execution goes on",
+        .execution_id = call->execution_id, .limit = call->request.wait_ms,
+    };
+    call_fail(call, &error);
+    MHD_resume_connection(call->connection);
+}
+
+static void fill_action(ApiCall *call, KhronosTemplate *t)
+{
+    call->action = (LuaVmAction){
+        .type = VM_ACTION_EXECUTE,
+        .guild_id = call->request.guild_id,
+        .complete = on_complete,
+        .userdata = call,
+        .execution = {
+            .template_version = t,
+            .event = &call->request.event,
+            .id = call->execution_id,
+            .out = &call->result,
+            .keep_logs = call->with_logs,
+        },
+    };
+}
+
+bool execute_start(ApiCall *call)
+{
+    char message[256];
+    if (!execute_request_read(call->body.data, call->body.length, &call->request, message,
+                              sizeof(message))) {
+        fail_text(call, 400, "invalid_request", message);
+        return false;
+    }
+    const EventText *name = &call->request.template_name;
+    memcpy(call->template_name, name->data, name->length);
+    KhronosTemplate *t = templates_get(server_templates(call->server), name->data, name->length);
+    if (!t) {
+        ApiError error = {.status = 404, .code = "not_found", .message = "there is no such template",
+                          .template_name = call->template_name};
+        call_fail(call, &error);
+        return false;
+    }
+    random_id(call->execution_id);
+    begin_response(call, t);
+    fill_action(call, t);
+    call->deadline_ns = clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS;
+    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+    atomic_store_explicit(&call->state, CALL_WAITING, memory_order_release);
+    server_wait(call->server, call);
+    MHD_suspend_connection(call->connection);
+    worker_submit(server_worker(call->server), &call->action);
+    return true;
+}

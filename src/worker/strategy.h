@@ -1,0 +1,31 @@
+/* strategy.h: how guilds are spread over threads. One interface; a strategy is a file that fills it. */
+#ifndef WORKER_STRATEGY_H
+#define WORKER_STRATEGY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "worker/vm_action.h"
+#include "worker/worker.h"
+
+typedef struct Strategy Strategy;
+
+typedef struct StrategyOps {
+    /* Takes the action for its guild; completes it itself when it cannot. Any thread. */
+    void (*submit)(Strategy *strategy, LuaVmAction *action);
+    /* From now on actions are refused; waits until all taken ones are done. False: time is up. */
+    bool (*drain)(Strategy *strategy, uint64_t timeout_ns);
+    /* Refuses, stops what runs, completes everything, ends the threads, frees the strategy. */
+    void (*stop)(Strategy *strategy);
+    void (*stats)(Strategy *strategy, WorkerStats *stats);
+} StrategyOps;
+
+/* Strategies embed it as their first member. */
+struct Strategy {
+    const StrategyOps *ops;
+};
+
+/* M guilds on N threads. The options stay the caller's and outlive it. NULL: text in error. */
+Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size);
+
+#endif

@@ -1,0 +1,487 @@
+/* The thread-pool strategy: M guilds on N threads.
+ *
+ * One lock guards the registry, the mailboxes and the run queues; it is held for a few instructions
+ * and never while a guild's code runs. A guild with mail is `scheduled`: it stands in one queue, or
+ * one thread has it. A thread takes a guild, gives it one turn, which is one action or a slice of a
+ * parked one, and puts it back if there is more. A parked guild stays with the thread that parked it
+ * (its native stack may hold addresses of that thread); all others go to whichever thread is free.
+ *
+ * Order of turns: guilds that used little lately (level 0) first; the others share what is left, and
+ * at least a fifth of the time when level 0 never runs dry.
+ *
+ * All kills happen on the thread that owns the guild, between two slices: a VM is never touched from
+ * outside while it lives. */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/idmap.h"
+#include "base/random.h"
+#include "worker/strategy.h"
+#include "worker/thread_entry.h"
+
+enum { TICK_US = 500, FIBERS_KEPT = 16 };
+#define COOL_NS CLOCK_NS_PER_S           /* idle for so long: the VM gives memory back */
+#define STARVE_NS (4 * CLOCK_NS_PER_MS)  /* longest wait of the other levels behind level 0 */
+
+typedef struct ThreadPool ThreadPool;
+
+typedef struct PoolThread {
+    ThreadPool *pool;
+    pthread_t thread;
+    luau_Fibers *fibers;
+    EntryQueue parked;         /* only this thread touches it */
+    uint64_t other_end_ns;     /* when a guild of another level than 0 last had a turn */
+    bool parked_last;          /* the last such turn was a parked guild's */
+} PoolThread;
+
+struct ThreadPool {
+    Strategy base;
+    const WorkerOptions *options;
+    luau_Ticker *ticker;
+    PoolThread *threads;
+    int thread_count; /* started */
+    pthread_mutex_t lock;
+    pthread_cond_t work;    /* to threads: a queue has an entry, or stopping */
+    pthread_cond_t drained; /* to drain: waiting became 0 */
+    /* -- under the lock -- */
+    IdMap registry;
+    EntryQueue ready[ENTRY_LEVELS];
+    ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
+    int idle_threads;
+    bool refusing;          /* new actions */
+    bool stopping;          /* kill what runs, end the threads */
+    WorkerStats stats;
+};
+
+/* ---- Completing ------------------------------------------------------------------------------- */
+
+static void complete(LuaVmAction *action, VmActionOutcome outcome)
+{
+    action->outcome = outcome;
+    action->complete(action);
+}
+
+/* ---- Submitting ------------------------------------------------------------------------------- */
+
+static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry)
+{
+    entry->scheduled = true;
+    entryqueue_put(&pool->ready[entry_level(entry, clock_monotonic_ns())], entry);
+    if (pool->idle_threads > 0)
+        pthread_cond_signal(&pool->work);
+}
+
+static ThreadEntry *find_entry_locked(ThreadPool *pool, uint64_t guild_id)
+{
+    ThreadEntry *entry = idmap_get(&pool->registry, guild_id);
+    if (entry)
+        return entry;
+    entry = entry_new(guild_id);
+    if (!entry)
+        return NULL;
+    if (!idmap_put(&pool->registry, guild_id, entry)) {
+        entry_free(entry);
+        return NULL;
+    }
+    pool->stats.guilds++;
+    return entry;
+}
+
+static VmActionOutcome post_locked(ThreadPool *pool, LuaVmAction *action)
+{
+    if (pool->refusing)
+        return VM_ACTION_SHUTTING_DOWN;
+    ThreadEntry *entry = find_entry_locked(pool, action->guild_id);
+    if (!entry)
+        return VM_ACTION_NO_MEMORY;
+    if (entry->mail_count >= pool->options->mailbox_max)
+        return VM_ACTION_QUEUE_FULL;
+    entry_mail_put(entry, action);
+    pool->stats.waiting++;
+    if (!entry->scheduled)
+        make_ready_locked(pool, entry);
+    return VM_ACTION_DONE;
+}
+
+static void pool_submit(Strategy *strategy, LuaVmAction *action)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    BASE_ASSERT(action->guild_id != 0);
+    pthread_mutex_lock(&pool->lock);
+    VmActionOutcome outcome = post_locked(pool, action);
+    pthread_mutex_unlock(&pool->lock);
+    if (outcome != VM_ACTION_DONE)
+        complete(action, outcome);
+}
+
+/* ---- A turn ----------------------------------------------------------------------------------- */
+
+static void set_state(ThreadPool *pool, ThreadEntry *entry, VmState state, VmBrokenReason reason)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool had = entry->state == VM_HEALTHY, has = state == VM_HEALTHY;
+    pool->stats.vms += (uint64_t)has - (uint64_t)had;
+    entry->state = state;
+    entry->reason = reason;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void drop_vm(ThreadPool *pool, ThreadEntry *entry, VmBrokenReason reason)
+{
+    KhronosRuntime *vm = entry->vm_handle;
+    entry->vm_handle = NULL;
+    set_state(pool, entry, VM_BROKEN, reason);
+    khronos_free(vm);
+}
+
+static bool ensure_vm(ThreadPool *pool, ThreadEntry *entry)
+{
+    if (entry->vm_handle)
+        return true;
+    set_state(pool, entry, VM_INITIALIZING, VM_NOT_BROKEN);
+    entry->vm_handle = khronos_new(pool->options->sandbox, entry->guild_id, &pool->options->limits,
+                                   &pool->options->log);
+    if (!entry->vm_handle) {
+        set_state(pool, entry, VM_BROKEN, VM_INTERNAL_ERROR);
+        return false;
+    }
+    entry->generation++;
+    set_state(pool, entry, VM_HEALTHY, VM_NOT_BROKEN);
+    return true;
+}
+
+static VmBrokenReason broken_reason(KhronosStatus status)
+{
+    switch (status) {
+    case KHRONOS_MEMORY_LIMIT: return VM_MEMORY_LIMIT_EXCEEDED;
+    case KHRONOS_TIMEOUT: return VM_EXECUTION_TIMEOUT;
+    case KHRONOS_KILLED: return VM_EXPLICIT_DESTROY;
+    default: return VM_INTERNAL_ERROR;
+    }
+}
+
+static void fill_info(ThreadPool *pool, ThreadEntry *entry, VmInfo *info)
+{
+    *info = (VmInfo){.generation = entry->generation, .executions = entry->executions};
+    if (entry->vm_handle)
+        khronos_account(entry->vm_handle, &info->account);
+    pthread_mutex_lock(&pool->lock);
+    info->state = entry->state;
+    info->reason = entry->reason;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* An execution ended: the VM may be broken by it. */
+static void end_execution(ThreadPool *pool, ThreadEntry *entry)
+{
+    entry->executions++;
+    if (khronos_isbroken(entry->vm_handle))
+        drop_vm(pool, entry, broken_reason(entry->current->execution.status));
+}
+
+/* Starts the next action, or goes on with the parked one. True: it is parked. */
+static bool run_action(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+{
+    ThreadPool *pool = self->pool;
+    KhronosStep step;
+    if (entry->current) {
+        if (stopping)
+            khronos_kill(entry->vm_handle);
+        step = khronos_continue(entry->vm_handle);
+    } else {
+        if (!ensure_vm(pool, entry)) {
+            action->outcome = VM_ACTION_NO_MEMORY;
+            return false;
+        }
+        entry->current = action;
+        step = khronos_run(entry->vm_handle, self->fibers, &action->execution);
+    }
+    if (step == KHRONOS_PARKED)
+        return true;
+    end_execution(pool, entry);
+    entry->current = NULL;
+    return false;
+}
+
+/* True: the action is parked. */
+static bool perform(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+{
+    action->outcome = VM_ACTION_DONE;
+    if (stopping && !entry->current) {
+        action->outcome = VM_ACTION_SHUTTING_DOWN;
+        return false;
+    }
+    switch (action->type) {
+    case VM_ACTION_EXECUTE: return run_action(self, entry, action, stopping);
+    case VM_ACTION_GET_STATE: fill_info(self->pool, entry, &action->info); return false;
+    case VM_ACTION_DESTROY:
+        if (entry->vm_handle) {
+            set_state(self->pool, entry, VM_DESTROYING, VM_NOT_BROKEN);
+            drop_vm(self->pool, entry, VM_EXPLICIT_DESTROY);
+        }
+        return false;
+    }
+    return false;
+}
+
+static void put_cooling_locked(ThreadPool *pool, ThreadEntry *entry)
+{
+    entry->cooling_next = NULL;
+    if (pool->cooling_last)
+        pool->cooling_last->cooling_next = entry;
+    else
+        pool->cooling_first = entry;
+    pool->cooling_last = entry;
+    entry->cooling = true;
+    if (pool->idle_threads > 0 && pool->cooling_first == entry)
+        pthread_cond_signal(&pool->work); /* a thread that waits without an end must learn of it */
+}
+
+/* The action is done and completed: more mail, or rest. */
+static void release_entry(ThreadPool *pool, ThreadEntry *entry, bool executed)
+{
+    pthread_mutex_lock(&pool->lock);
+    entry->mail_count--;
+    pool->stats.executions += executed;
+    if (--pool->stats.waiting == 0)
+        pthread_cond_broadcast(&pool->drained);
+    if (entry->mail_first) {
+        make_ready_locked(pool, entry);
+    } else {
+        entry->scheduled = false;
+        if (!entry->cooling && entry->vm_handle)
+            put_cooling_locked(pool, entry);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+{
+    uint64_t start = clock_monotonic_ns();
+    bool heavy = entry_level(entry, start) > 0;
+    bool parked = perform(self, entry, action, stopping);
+    uint64_t end = clock_monotonic_ns();
+    entry_charge(entry, start, end);
+    if (heavy)
+        self->other_end_ns = end;
+    if (parked) {
+        entryqueue_put(&self->parked, entry);
+        return;
+    }
+    bool executed = action->type == VM_ACTION_EXECUTE;
+    VmActionOutcome outcome = action->outcome;
+    complete(action, outcome); /* the action is its owner's again */
+    release_entry(self->pool, entry, executed);
+}
+
+/* ---- Choosing --------------------------------------------------------------------------------- */
+
+/* The next guild of the levels above 0: parked ones and ready ones in turn. */
+static ThreadEntry *pick_other_locked(PoolThread *self)
+{
+    ThreadPool *pool = self->pool;
+    ThreadEntry *entry = NULL;
+    if (self->parked_last)
+        for (int level = 1; !entry && level < ENTRY_LEVELS; level++)
+            entry = entryqueue_take(&pool->ready[level]);
+    self->parked_last = !entry && self->parked.first;
+    if (!entry)
+        entry = entryqueue_take(&self->parked);
+    for (int level = 1; !entry && level < ENTRY_LEVELS; level++)
+        entry = entryqueue_take(&pool->ready[level]);
+    return entry;
+}
+
+static ThreadEntry *pick_locked(PoolThread *self)
+{
+    ThreadPool *pool = self->pool;
+    bool light = pool->ready[0].first != NULL;
+    bool starving = clock_monotonic_ns() - self->other_end_ns > STARVE_NS;
+    if (!light || starving) {
+        ThreadEntry *entry = pick_other_locked(self);
+        if (entry)
+            return entry;
+    }
+    return entryqueue_take(&pool->ready[0]);
+}
+
+/* A guild at rest for a while; it counts as scheduled while it is shrunk. */
+static ThreadEntry *pick_cooled_locked(ThreadPool *pool, uint64_t now)
+{
+    while (pool->cooling_first) {
+        ThreadEntry *entry = pool->cooling_first;
+        if (!entry->scheduled && now - entry->last_run_ns < COOL_NS)
+            return NULL;
+        pool->cooling_first = entry->cooling_next;
+        if (!pool->cooling_first)
+            pool->cooling_last = NULL;
+        entry->cooling = false;
+        if (!entry->scheduled && entry->vm_handle) {
+            entry->scheduled = true;
+            return entry;
+        }
+    }
+    return NULL;
+}
+
+static void wait_for_work_locked(ThreadPool *pool)
+{
+    pool->idle_threads++;
+    if (pool->cooling_first) {
+        uint64_t until = clock_monotonic_ns() + COOL_NS / 4;
+        struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
+                                .tv_nsec = (long)(until % CLOCK_NS_PER_S)};
+        pthread_cond_timedwait(&pool->work, &pool->lock, &time);
+    } else {
+        pthread_cond_wait(&pool->work, &pool->lock);
+    }
+    pool->idle_threads--;
+}
+
+/* Shrinks without the lock; mail that came meanwhile makes the guild ready. */
+static void cool(ThreadPool *pool, ThreadEntry *entry)
+{
+    pthread_mutex_unlock(&pool->lock);
+    khronos_shrink(entry->vm_handle);
+    pthread_mutex_lock(&pool->lock);
+    entry->scheduled = false;
+    if (entry->mail_first)
+        make_ready_locked(pool, entry);
+}
+
+static void *thread_main(void *arg)
+{
+    PoolThread *self = arg;
+    ThreadPool *pool = self->pool;
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        ThreadEntry *entry = pick_locked(self);
+        if (entry) {
+            bool stopping = pool->stopping;
+            LuaVmAction *action = entry->current ? entry->current : entry_mail_take(entry);
+            pthread_mutex_unlock(&pool->lock);
+            take_turn(self, entry, action, stopping);
+            pthread_mutex_lock(&pool->lock);
+        } else if (pool->stopping) {
+            break;
+        } else if ((entry = pick_cooled_locked(pool, clock_monotonic_ns())) != NULL) {
+            cool(pool, entry);
+        } else {
+            wait_for_work_locked(pool);
+        }
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* ---- Life ------------------------------------------------------------------------------------- */
+
+static bool start_thread(ThreadPool *pool, PoolThread *thread)
+{
+    thread->pool = pool;
+    thread->fibers = luau_fibers_new(FIBERS_KEPT);
+    if (!thread->fibers)
+        return false;
+    if (!luau_ticker_add(pool->ticker, thread->fibers)) {
+        luau_fibers_free(thread->fibers);
+        return false;
+    }
+    if (pthread_create(&thread->thread, NULL, thread_main, thread) != 0) {
+        luau_ticker_remove(pool->ticker, thread->fibers);
+        luau_fibers_free(thread->fibers);
+        return false;
+    }
+    return true;
+}
+
+static bool pool_drain(Strategy *strategy, uint64_t timeout_ns)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    uint64_t until = clock_monotonic_ns() + timeout_ns;
+    struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
+                            .tv_nsec = (long)(until % CLOCK_NS_PER_S)};
+    pthread_mutex_lock(&pool->lock);
+    pool->refusing = true;
+    int timed_out = 0;
+    while (pool->stats.waiting > 0 && !timed_out)
+        timed_out = pthread_cond_timedwait(&pool->drained, &pool->lock, &time) != 0;
+    bool empty = pool->stats.waiting == 0;
+    pthread_mutex_unlock(&pool->lock);
+    return empty;
+}
+
+static void free_pool(ThreadPool *pool)
+{
+    size_t cursor = 0;
+    for (ThreadEntry *entry; (entry = idmap_next(&pool->registry, &cursor)) != NULL;)
+        entry_free(entry);
+    idmap_free(&pool->registry);
+    for (int i = 0; i < pool->thread_count; i++) {
+        luau_ticker_remove(pool->ticker, pool->threads[i].fibers);
+        luau_fibers_free(pool->threads[i].fibers);
+    }
+    luau_ticker_free(pool->ticker);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->drained);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->threads);
+    free(pool);
+}
+
+static void pool_stop(Strategy *strategy)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    pthread_mutex_lock(&pool->lock);
+    pool->refusing = true;
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->thread_count; i++)
+        pthread_join(pool->threads[i].thread, NULL);
+    BASE_ASSERT(pool->stats.waiting == 0);
+    free_pool(pool);
+}
+
+static void pool_stats(Strategy *strategy, WorkerStats *stats)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    pthread_mutex_lock(&pool->lock);
+    *stats = pool->stats;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
+{
+    static const StrategyOps ops = {pool_submit, pool_drain, pool_stop, pool_stats};
+    ThreadPool *pool = calloc(1, sizeof(*pool));
+    PoolThread *threads = calloc((size_t)options->threads, sizeof(*threads));
+    luau_Ticker *ticker = luau_ticker_new(TICK_US);
+    if (!pool || !threads || !ticker) {
+        snprintf(error, error_size, "not enough memory for the worker threads");
+        if (ticker)
+            luau_ticker_free(ticker);
+        free(threads);
+        free(pool);
+        return NULL;
+    }
+    *pool = (ThreadPool){.base.ops = &ops, .options = options, .ticker = ticker, .threads = threads};
+    idmap_init(&pool->registry, random_u64());
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&pool->work, &monotonic);
+    pthread_cond_init(&pool->drained, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    while (pool->thread_count < options->threads) {
+        if (!start_thread(pool, &threads[pool->thread_count])) {
+            snprintf(error, error_size, "cannot start a worker thread");
+            pool_stop(&pool->base);
+            return NULL;
+        }
+        pool->thread_count++;
+    }
+    return &pool->base;
+}
