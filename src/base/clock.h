@@ -5,9 +5,9 @@
 #include <stdint.h>
 #include <time.h>
 
-#define CLOCK_NS_PER_S 1000000000ull
-#define CLOCK_NS_PER_MS 1000000ull
-#define CLOCK_NS_PER_US 1000ull
+#define CLOCK_NS_PER_S UINT64_C(1000000000)
+#define CLOCK_NS_PER_MS UINT64_C(1000000)
+#define CLOCK_NS_PER_US UINT64_C(1000)
 
 static inline uint64_t clock_monotonic_ns(void)
 {

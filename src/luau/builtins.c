@@ -17,13 +17,13 @@
 #include "luau/vm.h"
 
 #define UNUSED __attribute__((unused))
-#define FAST(id)                                                                         \
-    static int fast_##id(UNUSED lua_State *L, UNUSED Value *result, UNUSED int nresults, \
+#define FAST(id)                                                                                   \
+    static int fast_##id(UNUSED lua_State *L, UNUSED Value *result, UNUSED int nresults,           \
                          UNUSED const Value *args, UNUSED int nargs)
 
 enum {
-    FAST_STRING_MAX = 1024,     /* longer results are made by the library, which reserves memory */
-    FAST_GROWTH_MAX = 1024      /* likewise greater array parts */
+    FAST_STRING_MAX = 1024, /* longer results are made by the library, which reserves memory */
+    FAST_GROWTH_MAX = 1024  /* likewise greater array parts */
 };
 
 /* Writes one result. */
@@ -176,8 +176,7 @@ FAST(TOSTRING)
     if (val_isnumber(args[0])) {
         char text[NUM_TEXT_MAX];
         int length = num_format(args[0].n, text);
-        GIVE(val_fromstring(length == 1 ? luS_char(text[0])
-                                        : luS_new(L, text, (size_t)length)));
+        GIVE(val_fromstring(length == 1 ? luS_char(text[0]) : luS_new(L, text, (size_t)length)));
     }
     return -1;
 }
@@ -231,29 +230,29 @@ FAST(TABLE_UNPACK)
 
 /* ---- math ---- */
 
-#define FAST_MATH1(id, expression)              \
-    FAST(id)                                    \
-    {                                           \
-        if (nargs < 1 || !val_isnumber(args[0])) \
-            return -1;                          \
-        double x = args[0].n;                   \
-        GIVE_NUMBER(expression);                \
+#define FAST_MATH1(id, expression)                                                                 \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (nargs < 1 || !val_isnumber(args[0]))                                                   \
+            return -1;                                                                             \
+        double x = args[0].n;                                                                      \
+        GIVE_NUMBER(expression);                                                                   \
     }
-#define FAST_MATH2(id, expression)                                          \
-    FAST(id)                                                                \
-    {                                                                       \
-        if (nargs < 2 || !val_isnumber(args[0]) || !val_isnumber(args[1]))  \
-            return -1;                                                      \
-        double x = args[0].n, y = args[1].n;                                \
-        GIVE_NUMBER(expression);                                            \
+#define FAST_MATH2(id, expression)                                                                 \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (nargs < 2 || !val_isnumber(args[0]) || !val_isnumber(args[1]))                         \
+            return -1;                                                                             \
+        double x = args[0].n, y = args[1].n;                                                       \
+        GIVE_NUMBER(expression);                                                                   \
     }
-#define FAST_TEST1(id, expression)              \
-    FAST(id)                                    \
-    {                                           \
-        if (nargs < 1 || !val_isnumber(args[0])) \
-            return -1;                          \
-        double x = args[0].n;                   \
-        GIVE(val_boolean(expression));          \
+#define FAST_TEST1(id, expression)                                                                 \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (nargs < 1 || !val_isnumber(args[0]))                                                   \
+            return -1;                                                                             \
+        double x = args[0].n;                                                                      \
+        GIVE(val_boolean(expression));                                                             \
     }
 #define RADIANS_PER_DEGREE (3.14159265358979323846 / 180.0)
 FAST_MATH1(MATH_ABS, fabs(x))
@@ -271,7 +270,7 @@ FAST_MATH2(MATH_FMOD, fmod(x, y))
 FAST_MATH2(MATH_LDEXP, ldexp(x, val_toint(y)))
 FAST_MATH1(MATH_LOG10, log10(x))
 FAST_MATH2(MATH_POW, pow(x, y))
-FAST_MATH1(MATH_RAD, x * RADIANS_PER_DEGREE)
+FAST_MATH1(MATH_RAD, (x * RADIANS_PER_DEGREE))
 FAST_MATH1(MATH_SIGN, x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0)
 FAST_MATH1(MATH_SINH, sinh(x))
 FAST_MATH1(MATH_SIN, sin(x))
@@ -354,15 +353,15 @@ FAST(MATH_MAP)
 
 /* ---- bit32 ---- */
 
-#define FAST_BITS(id, start, operator)                      \
-    FAST(id)                                                \
-    {                                                       \
-        if (!all_numbers(args, nargs))                      \
-            return -1;                                      \
-        uint32_t r = (start);                               \
-        for (int i = 0; i < nargs; i++)                     \
-            r operator val_tounsigned(args[i].n);           \
-        GIVE_NUMBER(r);                                     \
+#define FAST_BITS(id, start, operator)                                                             \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (!all_numbers(args, nargs))                                                             \
+            return -1;                                                                             \
+        uint32_t r = (start);                                                                      \
+        for (int i = 0; i < nargs; i++)                                                            \
+            r operator val_tounsigned(args[i].n);                                                  \
+        GIVE_NUMBER(r);                                                                            \
     }
 FAST_BITS(BIT32_BAND, UINT32_MAX, &=)
 FAST_BITS(BIT32_BOR, 0, |=)
@@ -378,13 +377,13 @@ FAST(BIT32_BTEST)
     GIVE(val_boolean(r != 0));
 }
 
-#define FAST_WORD(id, expression)               \
-    FAST(id)                                    \
-    {                                           \
-        if (nargs < 1 || !val_isnumber(args[0])) \
-            return -1;                          \
-        uint32_t x = val_tounsigned(args[0].n); \
-        GIVE_NUMBER(expression);                \
+#define FAST_WORD(id, expression)                                                                  \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (nargs < 1 || !val_isnumber(args[0]))                                                   \
+            return -1;                                                                             \
+        uint32_t x = val_tounsigned(args[0].n);                                                    \
+        GIVE_NUMBER(expression);                                                                   \
     }
 FAST_WORD(BIT32_BNOT, ~x)
 FAST_WORD(BIT32_COUNTLZ, x ? __builtin_clz(x) : 32)
@@ -392,16 +391,16 @@ FAST_WORD(BIT32_COUNTRZ, x ? __builtin_ctz(x) : 32)
 FAST_WORD(BIT32_BYTESWAP, __builtin_bswap32(x))
 
 /* Shifts by counts in range; the library knows the others. */
-#define FAST_SHIFT(id, expression)                                          \
-    FAST(id)                                                                \
-    {                                                                       \
-        if (nargs < 2 || !val_isnumber(args[0]) || !val_isnumber(args[1]))  \
-            return -1;                                                      \
-        uint32_t x = val_tounsigned(args[0].n);                             \
-        int n = val_toint(args[1].n);                                       \
-        if ((unsigned)n >= 32)                                              \
-            return -1;                                                      \
-        GIVE_NUMBER(expression);                                            \
+#define FAST_SHIFT(id, expression)                                                                 \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        if (nargs < 2 || !val_isnumber(args[0]) || !val_isnumber(args[1]))                         \
+            return -1;                                                                             \
+        uint32_t x = val_tounsigned(args[0].n);                                                    \
+        int n = val_toint(args[1].n);                                                              \
+        if ((unsigned)n >= 32)                                                                     \
+            return -1;                                                                             \
+        GIVE_NUMBER(expression);                                                                   \
     }
 FAST_SHIFT(BIT32_LSHIFT, x << n)
 FAST_SHIFT(BIT32_RSHIFT, x >> n)
@@ -529,15 +528,15 @@ BASE_INLINE char *buffer_place(const Value *args, int nargs, int needed, size_t 
     return (uint64_t)(unsigned)offset + size <= b->length ? b->data + offset : NULL;
 }
 
-#define FAST_READ(id, type)                                         \
-    FAST(id)                                                        \
-    {                                                               \
-        type value;                                                 \
-        const char *p = buffer_place(args, nargs, 2, sizeof(type)); \
-        if (!p)                                                     \
-            return -1;                                              \
-        memcpy(&value, p, sizeof(type));                            \
-        GIVE(val_anynumber((double)value));                         \
+#define FAST_READ(id, type)                                                                        \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        type value;                                                                                \
+        const char *p = buffer_place(args, nargs, 2, sizeof(type));                                \
+        if (!p)                                                                                    \
+            return -1;                                                                             \
+        memcpy(&value, p, sizeof(type));                                                           \
+        GIVE(val_anynumber((double)value));                                                        \
     }
 FAST_READ(BUFFER_READI8, int8_t)
 FAST_READ(BUFFER_READU8, uint8_t)
@@ -548,15 +547,15 @@ FAST_READ(BUFFER_READU32, uint32_t)
 FAST_READ(BUFFER_READF32, float)
 FAST_READ(BUFFER_READF64, double)
 
-#define FAST_WRITE(id, type, convert)                               \
-    FAST(id)                                                        \
-    {                                                               \
-        char *p = buffer_place(args, nargs, 3, sizeof(type));       \
-        if (!p || !val_isnumber(args[2]))                           \
-            return -1;                                              \
-        type value = (type)convert(args[2].n);                      \
-        memcpy(p, &value, sizeof(type));                            \
-        return 0;                                                   \
+#define FAST_WRITE(id, type, convert)                                                              \
+    FAST(id)                                                                                       \
+    {                                                                                              \
+        char *p = buffer_place(args, nargs, 3, sizeof(type));                                      \
+        if (!p || !val_isnumber(args[2]))                                                          \
+            return -1;                                                                             \
+        type value = (type)convert(args[2].n);                                                     \
+        memcpy(p, &value, sizeof(type));                                                           \
+        return 0;                                                                                  \
     }
 FAST_WRITE(BUFFER_WRITEI8, uint8_t, val_tounsigned)
 FAST_WRITE(BUFFER_WRITEU8, uint8_t, val_tounsigned)
@@ -596,9 +595,11 @@ FAST(VECTOR_DOT)
     GIVE_NUMBER((double)(a[0] * b[0] + a[1] * b[1] + a[2] * b[2]));
 }
 
+/* clang-format off */
 const luV_Builtin luV_builtins[] = {
     [BUILTIN_NONE] = NULL,
 #define X(id, library, name) [BUILTIN_##id] = fast_##id,
     LUAU_BUILTINS(X)
 #undef X
 };
+/* clang-format on */

@@ -449,9 +449,7 @@ void luC_closure(Func *f, AstExpr *e, int target)
     AstFunction *function = e->function;
     const FunctionInfo *info = luC_function(f->c, function);
     int child = luC_child(f, info->proto, e->location);
-    /* The main function's own level runs once: a cache there would only keep closures alive. */
-    bool once = !f->ast->parent && !f->loop;
-    if (info->shared && !once && f->cache_count < CACHES_MAX && f->c->optimization >= 1) {
+    if (info->shared && f->cache_count < CACHES_MAX && f->c->optimization >= 1) {
         luC_ad(f, OP_DUPCLOSURE, target, child);
         luC_emit(f, (Instr)f->cache_count++);
     } else {

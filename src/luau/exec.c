@@ -38,6 +38,8 @@
 #endif
 
 #define NUMBER_LIMIT ((uint32_t)TAG_SPECIAL << 16)
+/* A number is that positive integer: as bits, which spares the test for NaN. */
+#define SAME_INDEX(p, index) (val_number((double)(index)).u == (p)->u)
 #define ISNUM(p) ((p)->w.hi < NUMBER_LIMIT)
 
 /* Writes the hint of the instruction at `at`. Relaxed: any value is right, some are faster. */
@@ -335,9 +337,10 @@ static BASE_NOINLINE int get_varargs(lua_State *L, int reg, int wanted)
         goto *dispatch[i & 0xff];                         \
     } while (0)
 #define CASE(op) L_##op
-#define A (INSTR_A(i))
-#define B (INSTR_B(i))
-#define C (INSTR_C(i))
+/* (Widened to size_t from a byte: what they index needs no further extension.) */
+#define A ((size_t)(uint8_t)(i >> 8))
+#define B ((size_t)(uint8_t)(i >> 16))
+#define C ((size_t)(uint8_t)(i >> 24))
 #define D (INSTR_D(i))
 #define PROTECT(x)                                        \
     do {                                                  \
@@ -521,10 +524,9 @@ reload:
         const Value *rb = &base[B], *rc = &base[C];
         if (BASE_LIKELY(val_istable(*rb) && ISNUM(rc))) {
             Table *t = val_table(*rb);
-            double n = rc->n;
-            int index = double_to_int(n);
+            int index = double_to_int(rc->n);
             if (BASE_LIKELY((uint32_t)index - 1u < (uint32_t)t->array_size &&
-                            (double)index == n)) {
+                            SAME_INDEX(rc, index))) {
                 Value v = t->array[index - 1];
                 if (BASE_LIKELY(!val_isnil(v) || !t->meta)) {
                     base[A] = v;
@@ -558,10 +560,9 @@ reload:
         const Value *rb = &base[B], *rc = &base[C];
         if (BASE_LIKELY(val_istable(*rb) && ISNUM(rc))) {
             Table *t = val_table(*rb);
-            double n = rc->n;
-            int index = double_to_int(n);
+            int index = double_to_int(rc->n);
             if (BASE_LIKELY((uint32_t)index - 1u < (uint32_t)t->array_size &&
-                            (double)index == n && !(t->flags & TABLE_READONLY) &&
+                            SAME_INDEX(rc, index) && !(t->flags & TABLE_READONLY) &&
                             (!t->meta || !val_isnil(t->array[index - 1])))) {
                 t->array[index - 1] = base[A];
                 luG_barriertable(L, t);

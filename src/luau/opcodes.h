@@ -150,9 +150,9 @@ typedef enum OpCode {
 enum { LUAU_CAPTURE_VAL, LUAU_CAPTURE_REF, LUAU_CAPTURE_UPVAL };
 
 #define INSTR_OP(i) ((OpCode)((i) & 0xff))
-#define INSTR_A(i) (((i) >> 8) & 0xff)
-#define INSTR_B(i) (((i) >> 16) & 0xff)
-#define INSTR_C(i) ((i) >> 24)
+#define INSTR_A(i) ((uint32_t)(uint8_t)((i) >> 8))
+#define INSTR_B(i) ((uint32_t)(uint8_t)((i) >> 16))
+#define INSTR_C(i) ((uint32_t)(i) >> 24)
 #define INSTR_D(i) ((int32_t)(i) >> 16)
 #define INSTR_DU(i) ((i) >> 16)
 #define INSTR_E(i) ((int32_t)(i) >> 8)

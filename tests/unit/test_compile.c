@@ -249,7 +249,7 @@ static void test_tables(void **state)
     check_code("local t = {} t.x = 1 t.y = 2 t.x = 3 function t.z() end t[1] = 0 t[2] = 0",
                "NEWTABLE 0 3 0 [2]\nLOADN 1 1\nSETTABLEKS 1 0 [0] ; 'x'\nLOADN 1 2\n"
                "SETTABLEKS 1 0 [1] ; 'y'\nLOADN 1 3\nSETTABLEKS 1 0 [0] ; 'x'\n"
-               "NEWCLOSURE 1 0 ; z, line 1\nSETTABLEKS 1 0 [2] ; 'z'\nLOADN 1 0\n"
+               "DUPCLOSURE 1 0 [0] ; z, line 1\nSETTABLEKS 1 0 [2] ; 'z'\nLOADN 1 0\n"
                "SETTABLEN 1 0 0\nLOADN 1 0\nSETTABLEN 1 0 1\nRETURN0 0 0 0\n");
     check_code("local t = {} for i = 1, 12 do t[i] = i end",
                "NEWTABLE 0 0 0 [12]\nLOADN 3 1\nLOADN 1 12\nLOADN 2 1\nFORNPREP 1 -> 9\n"
@@ -276,8 +276,11 @@ static void test_closures(void **state)
 {
     (void)state;
     check_code("local function f(n) return f(n) end", /* captures itself by value */
-               "NEWCLOSURE 0 0 ; f, line 1\nCAPTURE 0 0 0 ; register\nRETURN0 0 0 0\n");
-    /* in a loop a function without upvalues is made once */
+               "DUPCLOSURE 0 0 [0] ; f, line 1\nCAPTURE 0 0 0 ; register\nRETURN0 0 0 0\n");
+    check_code("local a = f() return function() a += 1 return a end",
+               "GETGLOBAL 0 0 [0] ; 'f'\nCALL 0 1 2\nNEWCLOSURE 1 0 ; function, line 1\n"
+               "CAPTURE 1 0 0 ; register by reference\nRETURN1 1 0 0\n");
+    /* a function without upvalues is made once */
     check_code("while x do f(function() end) end",
                "GETGLOBAL 0 0 [0] ; 'x'\nJUMPIFNOT 0 -> 10\nGETGLOBAL 0 0 [1] ; 'f'\n"
                "DUPCLOSURE 1 0 [0] ; function, line 1\nCALL 0 2 1\nJUMPBACK 0 -> 1\n"

@@ -99,10 +99,10 @@ static bool is_blank(char c)
 }
 
 /* Steps over one character of the argument; the string keeps its place over a poll. */
-#define STEP(L, p)                                                     \
-    do {                                                               \
-        if (BASE_UNLIKELY(((uintptr_t)++(p) & 0xFFFF) == 0))           \
-            luY_poll(L);                                               \
+#define STEP(L, p)                                                                                 \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(((uintptr_t)++(p)&0xFFFF) == 0))                                         \
+            luY_poll(L);                                                                           \
     } while (0)
 
 /* Reads an unsigned 64-bit integer as C's strtoull does: blanks, sign, digits (`0x` in base 16);

@@ -164,22 +164,14 @@ static int bit32_byteswap(lua_State *L)
 }
 
 static const luaL_Reg bit32_functions[] = {
-    {"arshift", bit32_arshift},
-    {"band", bit32_band},
-    {"bnot", bit32_bnot},
-    {"bor", bit32_bor},
-    {"bxor", bit32_bxor},
-    {"btest", bit32_btest},
-    {"extract", bit32_extract},
-    {"lrotate", bit32_lrotate},
-    {"lshift", bit32_lshift},
-    {"replace", bit32_replace},
-    {"rrotate", bit32_rrotate},
-    {"rshift", bit32_rshift},
-    {"countlz", bit32_countlz},
-    {"countrz", bit32_countrz},
-    {"byteswap", bit32_byteswap},
-    {NULL, NULL},
+    {"arshift", bit32_arshift},   {"band", bit32_band},
+    {"bnot", bit32_bnot},         {"bor", bit32_bor},
+    {"bxor", bit32_bxor},         {"btest", bit32_btest},
+    {"extract", bit32_extract},   {"lrotate", bit32_lrotate},
+    {"lshift", bit32_lshift},     {"replace", bit32_replace},
+    {"rrotate", bit32_rrotate},   {"rshift", bit32_rshift},
+    {"countlz", bit32_countlz},   {"countrz", bit32_countrz},
+    {"byteswap", bit32_byteswap}, {NULL, NULL},
 };
 
 int luaopen_bit32(lua_State *L)

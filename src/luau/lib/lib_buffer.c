@@ -24,16 +24,16 @@ static void check_bounds(lua_State *L, const Buffer *b, int offset, size_t size)
 
 /* ---- Numbers ---- */
 
-#define BUFFER_READ(name, type)                         \
-    static int buffer_read##name(lua_State *L)          \
-    {                                                   \
-        const Buffer *b = check_buffer(L, 1);           \
-        int offset = lib_checkint(L, 2);                \
-        check_bounds(L, b, offset, sizeof(type));       \
-        type value;                                     \
-        memcpy(&value, b->data + offset, sizeof(type)); \
-        luD_push(L, val_anynumber((double)value));      \
-        return 1;                                       \
+#define BUFFER_READ(name, type)                                                                    \
+    static int buffer_read##name(lua_State *L)                                                     \
+    {                                                                                              \
+        const Buffer *b = check_buffer(L, 1);                                                      \
+        int offset = lib_checkint(L, 2);                                                           \
+        check_bounds(L, b, offset, sizeof(type));                                                  \
+        type value;                                                                                \
+        memcpy(&value, b->data + offset, sizeof(type));                                            \
+        luD_push(L, val_anynumber((double)value));                                                 \
+        return 1;                                                                                  \
     }
 BUFFER_READ(i8, int8_t)
 BUFFER_READ(u8, uint8_t)
@@ -44,15 +44,15 @@ BUFFER_READ(u32, uint32_t)
 BUFFER_READ(f32, float)
 BUFFER_READ(f64, double)
 
-#define BUFFER_WRITE(name, type, check)                 \
-    static int buffer_write##name(lua_State *L)         \
-    {                                                   \
-        Buffer *b = check_buffer(L, 1);                 \
-        int offset = lib_checkint(L, 2);                \
-        type value = (type)check(L, 3);                 \
-        check_bounds(L, b, offset, sizeof(type));       \
-        memcpy(b->data + offset, &value, sizeof(type)); \
-        return 0;                                       \
+#define BUFFER_WRITE(name, type, check)                                                            \
+    static int buffer_write##name(lua_State *L)                                                    \
+    {                                                                                              \
+        Buffer *b = check_buffer(L, 1);                                                            \
+        int offset = lib_checkint(L, 2);                                                           \
+        type value = (type)check(L, 3);                                                            \
+        check_bounds(L, b, offset, sizeof(type));                                                  \
+        memcpy(b->data + offset, &value, sizeof(type));                                            \
+        return 0;                                                                                  \
     }
 BUFFER_WRITE(i8, uint8_t, lib_checkunsigned)
 BUFFER_WRITE(u8, uint8_t, lib_checkunsigned)
@@ -222,14 +222,16 @@ static int buffer_fill(lua_State *L)
     return 0;
 }
 
+/* clang-format off */
 #define ENTRY(name) {#name, buffer_##name}
+/* clang-format on */
 static const luaL_Reg buffer_functions[] = {
-    ENTRY(create),   ENTRY(fromstring), ENTRY(tostring),   ENTRY(readi8),      ENTRY(readu8),
-    ENTRY(readi16),  ENTRY(readu16),    ENTRY(readi32),    ENTRY(readu32),     ENTRY(readf32),
-    ENTRY(readf64),  ENTRY(writei8),    ENTRY(writeu8),    ENTRY(writei16),    ENTRY(writeu16),
-    ENTRY(writei32), ENTRY(writeu32),   ENTRY(writef32),   ENTRY(writef64),    ENTRY(readstring),
-    ENTRY(writestring), ENTRY(len),     ENTRY(copy),       ENTRY(fill),        ENTRY(readbits),
-    ENTRY(writebits), {NULL, NULL},
+    ENTRY(create),      ENTRY(fromstring), ENTRY(tostring), ENTRY(readi8),   ENTRY(readu8),
+    ENTRY(readi16),     ENTRY(readu16),    ENTRY(readi32),  ENTRY(readu32),  ENTRY(readf32),
+    ENTRY(readf64),     ENTRY(writei8),    ENTRY(writeu8),  ENTRY(writei16), ENTRY(writeu16),
+    ENTRY(writei32),    ENTRY(writeu32),   ENTRY(writef32), ENTRY(writef64), ENTRY(readstring),
+    ENTRY(writestring), ENTRY(len),        ENTRY(copy),     ENTRY(fill),     ENTRY(readbits),
+    ENTRY(writebits),   {NULL, NULL},
 };
 
 int luaopen_buffer(lua_State *L)

@@ -16,24 +16,15 @@ static lua_State *check_target(lua_State *L, int *shift)
 static int push_option(lua_State *L, char option, const lua_Debug *ar, int line, int function)
 {
     switch (option) {
-    case 's':
-        lua_pushstring(L, ar->short_src);
-        return 1;
-    case 'l':
-        lua_pushinteger(L, line);
-        return 1;
-    case 'n':
-        lua_pushstring(L, ar->name ? ar->name : "");
-        return 1;
-    case 'f':
-        lua_pushvalue(L, function);
-        return 1;
+    case 's': lua_pushstring(L, ar->short_src); return 1;
+    case 'l': lua_pushinteger(L, line); return 1;
+    case 'n': lua_pushstring(L, ar->name ? ar->name : ""); return 1;
+    case 'f': lua_pushvalue(L, function); return 1;
     case 'a':
         lua_pushinteger(L, ar->nparams);
         lua_pushboolean(L, ar->isvararg);
         return 2;
-    default:
-        return 0;
+    default: return 0;
     }
 }
 

@@ -11,12 +11,12 @@
 
 /* ---- Functions of one number ---- */
 
-#define MATH_FUNCTION(name, expression)         \
-    static int math_##name(lua_State *L)        \
-    {                                           \
-        double x = lib_checknumber(L, 1);       \
-        lib_pushnumber(L, (expression));        \
-        return 1;                               \
+#define MATH_FUNCTION(name, expression)                                                            \
+    static int math_##name(lua_State *L)                                                           \
+    {                                                                                              \
+        double x = lib_checknumber(L, 1);                                                          \
+        lib_pushnumber(L, (expression));                                                           \
+        return 1;                                                                                  \
     }
 MATH_FUNCTION(abs, fabs(x))
 MATH_FUNCTION(acos, acos(x))
@@ -29,7 +29,7 @@ MATH_FUNCTION(deg, x / RADIANS_PER_DEGREE)
 MATH_FUNCTION(exp, exp(x))
 MATH_FUNCTION(floor, floor(x))
 MATH_FUNCTION(log10, log10(x))
-MATH_FUNCTION(rad, x * RADIANS_PER_DEGREE)
+MATH_FUNCTION(rad, (x * RADIANS_PER_DEGREE))
 MATH_FUNCTION(round, round(x))
 MATH_FUNCTION(sign, x > 0 ? 1.0 : x < 0 ? -1.0 : 0.0)
 MATH_FUNCTION(sinh, sinh(x))
@@ -38,12 +38,12 @@ MATH_FUNCTION(sqrt, sqrt(x))
 MATH_FUNCTION(tanh, tanh(x))
 MATH_FUNCTION(tan, tan(x))
 
-#define MATH_TEST(name, expression)             \
-    static int math_##name(lua_State *L)        \
-    {                                           \
-        double x = lib_checknumber(L, 1);       \
-        lib_pushboolean(L, (expression));       \
-        return 1;                               \
+#define MATH_TEST(name, expression)                                                                \
+    static int math_##name(lua_State *L)                                                           \
+    {                                                                                              \
+        double x = lib_checknumber(L, 1);                                                          \
+        lib_pushboolean(L, (expression));                                                          \
+        return 1;                                                                                  \
     }
 MATH_TEST(isnan, isnan(x))
 MATH_TEST(isinf, isinf(x))
@@ -51,12 +51,12 @@ MATH_TEST(isfinite, isfinite(x))
 
 /* ---- Functions of several ---- */
 
-#define MATH_FUNCTION2(name, function)                                  \
-    static int math_##name(lua_State *L)                                \
-    {                                                                   \
-        double x = lib_checknumber(L, 1), y = lib_checknumber(L, 2);    \
-        lib_pushnumber(L, function(x, y));                              \
-        return 1;                                                       \
+#define MATH_FUNCTION2(name, function)                                                             \
+    static int math_##name(lua_State *L)                                                           \
+    {                                                                                              \
+        double x = lib_checknumber(L, 1), y = lib_checknumber(L, 2);                               \
+        lib_pushnumber(L, function(x, y));                                                         \
+        return 1;                                                                                  \
     }
 MATH_FUNCTION2(atan2, atan2)
 MATH_FUNCTION2(fmod, fmod)
@@ -188,8 +188,8 @@ static uint32_t random_draw(lua_State *L)
         if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != (ssize_t)sizeof(seed)) {
             struct timespec now;
             clock_gettime(CLOCK_MONOTONIC, &now);
-            seed = (uint64_t)now.tv_nsec * 0x9E3779B97F4A7C15u ^ (uint64_t)now.tv_sec
-                 ^ (uint64_t)(uintptr_t)state;
+            seed = (uint64_t)now.tv_nsec * 0x9E3779B97F4A7C15u ^ (uint64_t)now.tv_sec ^
+                   (uint64_t)(uintptr_t)state;
         }
         random_seed(state, seed);
     }
@@ -221,8 +221,7 @@ static int math_random(lua_State *L)
         lib_pushnumber(L, (double)((int64_t)low + (int64_t)(r >> 32)));
         return 1;
     }
-    default:
-        luaL_error(L, "wrong number of arguments");
+    default: luaL_error(L, "wrong number of arguments");
     }
     return 0;
 }
@@ -235,20 +234,25 @@ static int math_randomseed(lua_State *L)
 
 /* ---- Registration ---- */
 
+/* clang-format off */
 #define ENTRY(name) {#name, math_##name}
+/* clang-format on */
 static const luaL_Reg math_functions[] = {
-    ENTRY(abs),   ENTRY(acos),   ENTRY(asin),       ENTRY(atan2), ENTRY(atan), ENTRY(ceil),
-    ENTRY(cosh),  ENTRY(cos),    ENTRY(deg),        ENTRY(exp),   ENTRY(floor), ENTRY(fmod),
-    ENTRY(frexp), ENTRY(ldexp),  ENTRY(log10),      ENTRY(log),   ENTRY(max),  ENTRY(min),
-    ENTRY(modf),  ENTRY(pow),    ENTRY(rad),        ENTRY(random), ENTRY(randomseed),
-    ENTRY(sinh),  ENTRY(sin),    ENTRY(sqrt),       ENTRY(tanh),  ENTRY(tan),  ENTRY(noise),
-    ENTRY(clamp), ENTRY(sign),   ENTRY(round),      ENTRY(map),   ENTRY(lerp), ENTRY(isnan),
-    ENTRY(isinf), ENTRY(isfinite), {NULL, NULL},
+    ENTRY(abs),      ENTRY(acos),  ENTRY(asin),  ENTRY(atan2),  ENTRY(atan),       ENTRY(ceil),
+    ENTRY(cosh),     ENTRY(cos),   ENTRY(deg),   ENTRY(exp),    ENTRY(floor),      ENTRY(fmod),
+    ENTRY(frexp),    ENTRY(ldexp), ENTRY(log10), ENTRY(log),    ENTRY(max),        ENTRY(min),
+    ENTRY(modf),     ENTRY(pow),   ENTRY(rad),   ENTRY(random), ENTRY(randomseed), ENTRY(sinh),
+    ENTRY(sin),      ENTRY(sqrt),  ENTRY(tanh),  ENTRY(tan),    ENTRY(noise),      ENTRY(clamp),
+    ENTRY(sign),     ENTRY(round), ENTRY(map),   ENTRY(lerp),   ENTRY(isnan),      ENTRY(isinf),
+    ENTRY(isfinite), {NULL, NULL},
 };
 
 int luaopen_math(lua_State *L)
 {
-    static const struct { const char *name; double value; } constants[] = {
+    static const struct {
+        const char *name;
+        double value;
+    } constants[] = {
         {"pi", PI},
         {"huge", HUGE_VAL},
         {"nan", NAN},

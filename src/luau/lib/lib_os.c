@@ -33,11 +33,11 @@ static int64_t days_of_month(int64_t year, int month)
 /* A broken-down time. What the C library knows of a time zone stands beside it. */
 typedef struct Date {
     int64_t year;
-    int month, day;           /* 0..11, 1..31 */
+    int month, day; /* 0..11, 1..31 */
     int hour, minute, second;
-    int week_day, year_day;   /* 0..6 from Sunday, 0..365 */
-    int is_dst;               /* < 0: unknown */
-    long offset;              /* seconds east of UTC */
+    int week_day, year_day; /* 0..6 from Sunday, 0..365 */
+    int is_dst;             /* < 0: unknown */
+    long offset;            /* seconds east of UTC */
     const char *zone;
 } Date;
 
@@ -46,8 +46,9 @@ static void date_of_utc(int64_t t, Date *d)
     int64_t days = floor_div(t, SECONDS_PER_DAY);
     int second = (int)(t - days * SECONDS_PER_DAY);
     int64_t z = days + 719468, era = floor_div(z, 146097), day_of_era = z - era * 146097;
-    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524
-                           - day_of_era / 146096) / 365;
+    int64_t year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 -
+                           day_of_era / 146096) /
+                          365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int month_from_march = (int)((5 * day_of_year + 2) / 153);
     d->day = (int)(day_of_year - (153 * month_from_march + 2) / 5 + 1);
@@ -70,10 +71,17 @@ static bool date_of_local(int64_t t, Date *d, struct tm *parts)
     if (t < 0 || !localtime_r(&time, parts))
         return false;
     *d = (Date){
-        .year = (int64_t)parts->tm_year + 1900, .month = parts->tm_mon, .day = parts->tm_mday,
-        .hour = parts->tm_hour, .minute = parts->tm_min, .second = parts->tm_sec,
-        .week_day = parts->tm_wday, .year_day = parts->tm_yday, .is_dst = parts->tm_isdst,
-        .offset = parts->tm_gmtoff, .zone = parts->tm_zone ? parts->tm_zone : "",
+        .year = (int64_t)parts->tm_year + 1900,
+        .month = parts->tm_mon,
+        .day = parts->tm_mday,
+        .hour = parts->tm_hour,
+        .minute = parts->tm_min,
+        .second = parts->tm_sec,
+        .week_day = parts->tm_wday,
+        .year_day = parts->tm_yday,
+        .is_dst = parts->tm_isdst,
+        .offset = parts->tm_gmtoff,
+        .zone = parts->tm_zone ? parts->tm_zone : "",
     };
     return true;
 }
@@ -169,16 +177,11 @@ static int format_item(char *out, char conversion, const Date *d)
     case 'M': PUT("%02d", d->minute);
     case 'p': PUT("%s", d->hour < 12 ? "AM" : "PM");
     case 'S': PUT("%02d", d->second);
-    case 'U':
-        week = (d->year_day + 7 - d->week_day) / 7;
-        PUT("%02d", week);
+    case 'U': week = (d->year_day + 7 - d->week_day) / 7; PUT("%02d", week);
     case 'w': PUT("%d", d->week_day);
-    case 'W':
-        week = (d->year_day + 7 - (d->week_day + 6) % 7) / 7;
-        PUT("%02d", week);
+    case 'W': week = (d->year_day + 7 - (d->week_day + 6) % 7) / 7; PUT("%02d", week);
     case 'x':
-        PUT("%02d/%02d/%02d", d->month + 1, d->day,
-            (int)(d->year - floor_div(d->year, 100) * 100));
+        PUT("%02d/%02d/%02d", d->month + 1, d->day, (int)(d->year - floor_div(d->year, 100) * 100));
     case 'X': PUT("%02d:%02d:%02d", d->hour, d->minute, d->second);
     case 'y': PUT("%02d", (int)(d->year - floor_div(d->year, 100) * 100));
     case 'Y': PUT("%lld", (long long)d->year);
@@ -195,9 +198,12 @@ static int format_item(char *out, char conversion, const Date *d)
 
 static void push_date_table(lua_State *L, const Date *d)
 {
-    const struct { const char *name; int64_t value; } fields[] = {
-        {"sec", d->second},   {"min", d->minute},        {"hour", d->hour},
-        {"day", d->day},      {"month", d->month + 1},   {"year", d->year},
+    const struct {
+        const char *name;
+        int64_t value;
+    } fields[] = {
+        {"sec", d->second},        {"min", d->minute},        {"hour", d->hour},
+        {"day", d->day},           {"month", d->month + 1},   {"year", d->year},
         {"wday", d->week_day + 1}, {"yday", d->year_day + 1},
     };
     lua_createtable(L, 0, 9);
@@ -256,11 +262,8 @@ static int os_date(lua_State *L)
 }
 
 static const luaL_Reg os_functions[] = {
-    {"clock", os_clock},
-    {"date", os_date},
-    {"difftime", os_difftime},
-    {"time", os_time},
-    {NULL, NULL},
+    {"clock", os_clock}, {"date", os_date}, {"difftime", os_difftime},
+    {"time", os_time},   {NULL, NULL},
 };
 
 int luaopen_os(lua_State *L)

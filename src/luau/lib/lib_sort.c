@@ -26,7 +26,9 @@ enum { BY_NUMBER, BY_STRING, BY_ORDER /* luV_less */, BY_CALL };
 
 /* Ranges that wait are each at least as large as all that is sorted before them. */
 enum { PENDING_MAX = 32 };
-typedef struct Range { int low, high, limit; } Range;
+typedef struct Range {
+    int low, high, limit;
+} Range;
 
 static void check_resized(const Sorter *s)
 {
@@ -195,10 +197,22 @@ BASE_INLINE void sort_all(Sorter *s, int count, int kind)
     }
 }
 
-static void sort_numbers(Sorter *s, int count) { sort_all(s, count, BY_NUMBER); }
-static void sort_strings(Sorter *s, int count) { sort_all(s, count, BY_STRING); }
-static void sort_by_order(Sorter *s, int count) { sort_all(s, count, BY_ORDER); }
-static void sort_by_call(Sorter *s, int count) { sort_all(s, count, BY_CALL); }
+static void sort_numbers(Sorter *s, int count)
+{
+    sort_all(s, count, BY_NUMBER);
+}
+static void sort_strings(Sorter *s, int count)
+{
+    sort_all(s, count, BY_STRING);
+}
+static void sort_by_order(Sorter *s, int count)
+{
+    sort_all(s, count, BY_ORDER);
+}
+static void sort_by_call(Sorter *s, int count)
+{
+    sort_all(s, count, BY_CALL);
+}
 
 /* How many of the first elements are numbers, or strings; `count` if all. */
 static int run_of(Sorter *s, int count, bool strings)

@@ -21,12 +21,15 @@ static size_t next_piece(lua_State *L, size_t done, size_t length)
     return length - done < STRING_POLL_BYTES ? length - done : STRING_POLL_BYTES;
 }
 
-/* First place of needle among those that begin at text[0..starts). The usual ways to miss are no
- * first byte at all, or few; many are memmem's business. */
+/* First place of needle among those that begin at text[0..starts). While its first byte is rare,
+ * looking for that is quickest; else it is memmem's business. */
 static const char *search_piece(const char *text, size_t starts, const char *needle, size_t length)
 {
-    enum { MISSES_MAX = 8 };
-    for (int misses = 0; misses < MISSES_MAX && starts > 0; misses++) {
+    enum { MISSES_FREE = 8, BYTES_PER_MISS = 32 };
+    const char *from = text;
+    for (ptrdiff_t misses = 0; starts > 0; misses++) {
+        if (misses > MISSES_FREE && text - from < misses * BYTES_PER_MISS)
+            break;
         const char *hit = memchr(text, *needle, starts);
         if (!hit || memcmp(hit + 1, needle + 1, length - 1) == 0)
             return hit;

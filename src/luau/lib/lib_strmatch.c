@@ -239,7 +239,7 @@ static void item_prepare(Match *m, Item *item, const char *p, const char *end)
     }
 }
 
-/* Are the bits of the item's set at hand? Not before they pay, nor when another set has the slot. */
+/* Are the bits of the item's set at hand? Not before they pay, nor if another set has the slot. */
 BASE_INLINE bool item_has_bits(const Item *item)
 {
     return item->slot->ready && item->slot->set == item->p;

@@ -57,8 +57,7 @@ static int table_insert(lua_State *L)
     Table *t = lib_checktable(L, 1);
     int n = luT_length(t), pos = n + 1;
     switch (lib_argcount(L)) {
-    case 2:
-        break;
+    case 2: break;
     case 3:
         pos = lib_checkint(L, 2);
         if (1 <= pos && pos <= n) {
@@ -69,8 +68,7 @@ static int table_insert(lua_State *L)
             move_elements(L, t, t, pos, n - pos, pos + 1);
         }
         break;
-    default:
-        luaL_error(L, "wrong number of arguments to 'insert'");
+    default: luaL_error(L, "wrong number of arguments to 'insert'");
     }
     lib_checkwritable(L, t);
     if (pos == t->array_size + 1)
@@ -122,8 +120,8 @@ static int table_move(lua_State *L)
 BASE_NORETURN static void concat_error(lua_State *L, Value v, int index)
 {
     luD_push(L, v);
-    luaL_error(L, "invalid value (%s) at index %d in table for 'concat'",
-               luaL_typename(L, -1), index);
+    luaL_error(L, "invalid value (%s) at index %d in table for 'concat'", luaL_typename(L, -1),
+               index);
     BASE_UNREACHABLE();
 }
 
@@ -209,6 +207,18 @@ static void concat_fill(const Concat *c, char *p, const char *end)
     BASE_ASSERT(p == end);
 }
 
+/* A few bytes take less time one by one. */
+BASE_INLINE void copy_short(char *to, const char *from, size_t length)
+{
+    enum { SHORT_MAX = 8 };
+    if (length > SHORT_MAX) {
+        memcpy(to, from, length);
+        return;
+    }
+    for (size_t i = 0; i < length; i++)
+        to[i] = from[i];
+}
+
 /* Short texts in one go: the length, or -1 if it is more than fits or an element is wrong. */
 static int concat_short(const Concat *c, char *text, size_t room)
 {
@@ -220,14 +230,14 @@ static int concat_short(const Concat *c, char *text, size_t room)
             const String *s = val_string(v);
             if (s->length + separator_length > room - length)
                 return -1;
-            memcpy(text + length, s->data, s->length);
+            copy_short(text + length, s->data, s->length);
             length += s->length;
         } else {
             if (!val_isnumber(v) || NUM_TEXT_MAX + separator_length > room - length)
                 return -1;
             length += (size_t)num_format(v.n, text + length);
         }
-        memcpy(text + length, c->separator, separator_length);
+        copy_short(text + length, c->separator, separator_length);
         length += separator_length;
     }
     return (int)length;
@@ -313,6 +323,27 @@ static int table_create(lua_State *L)
 
 /* ---- Searching, sorting ---- */
 
+/* Searches the array part from index i (from 1) on for a value that is no table or userdata. Gives
+ * the index of the value or of the first nil, or the one behind the array part. */
+static int find_in_array(lua_State *L, const Table *t, int i, Value wanted)
+{
+    while (i <= t->array_size) {
+        int end = t->array_size - i < LIB_POLL_STEPS ? t->array_size : i + LIB_POLL_STEPS;
+        const Value *array = t->array;
+        if (val_isnumber(wanted)) { /* as doubles all other values are NaN */
+            while (i <= end && array[i - 1].n != wanted.n && !val_isnil(array[i - 1]))
+                i++;
+        } else {
+            while (i <= end && !val_isnil(array[i - 1]) && !luV_rawequal(array[i - 1], wanted))
+                i++;
+        }
+        if (i <= end)
+            return i;
+        luY_poll(L);
+    }
+    return i;
+}
+
 static int table_find(lua_State *L)
 {
     Table *t = lib_checktable(L, 1);
@@ -323,7 +354,7 @@ static int table_find(lua_State *L)
     Value wanted = lib_arg(L, 2);
     /* Only tables and userdata may have __eq, which can do anything. */
     bool may_call = val_istable(wanted) || val_isuserdata(wanted);
-    for (int64_t i = init; i <= INT_MAX; i++) {
+    for (int64_t i = may_call ? init : find_in_array(L, t, init, wanted); i <= INT_MAX; i++) {
         Value v = lib_geti(t, (int)i);
         if (val_isnil(v))
             break;
@@ -467,7 +498,9 @@ static int table_clone(lua_State *L)
     return 1;
 }
 
+/* clang-format off */
 #define ENTRY(name) {#name, table_##name}
+/* clang-format on */
 static const luaL_Reg table_functions[] = {
     ENTRY(concat), ENTRY(foreach), ENTRY(foreachi), ENTRY(getn),     ENTRY(maxn),  ENTRY(insert),
     ENTRY(remove), ENTRY(sort),    ENTRY(pack),     ENTRY(unpack),   ENTRY(move),  ENTRY(create),

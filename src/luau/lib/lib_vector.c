@@ -68,12 +68,12 @@ static int vector_angle(lua_State *L)
     return 1;
 }
 
-#define VECTOR_FUNCTION(name, function)                                     \
-    static int vector_##name(lua_State *L)                                  \
-    {                                                                       \
-        const float *v = luaL_checkvector(L, 1);                            \
-        lua_pushvector(L, function(v[0]), function(v[1]), function(v[2]));  \
-        return 1;                                                           \
+#define VECTOR_FUNCTION(name, function)                                                            \
+    static int vector_##name(lua_State *L)                                                         \
+    {                                                                                              \
+        const float *v = luaL_checkvector(L, 1);                                                   \
+        lua_pushvector(L, function(v[0]), function(v[1]), function(v[2]));                         \
+        return 1;                                                                                  \
     }
 static float sign(float x)
 {

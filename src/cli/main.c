@@ -1,0 +1,138 @@
+/* template-worker: the command line. */
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cli/cli.h"
+
+#define VERSION LUAU_VERSION
+enum { SOURCE_MAX_BYTES = 64 << 20 };
+
+static const struct Command {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *summary;
+} COMMANDS[] = {
+    {"serve", cmd_serve, "serve a folder of templates over HTTP"},
+    {"run", cmd_run, "run a template once, or with --bare a plain Luau program"},
+    {"check", cmd_check, "report syntax errors without running anything"},
+    {"compile", cmd_compile, "show the code that a source compiles to"},
+};
+
+static void print_help(FILE *out)
+{
+    fputs("template-worker runs Luau templates for many guilds, each in a sandbox of its own.\n"
+          "\n"
+          "usage: template-worker COMMAND [OPTIONS] [ARGUMENTS]\n"
+          "\n",
+          out);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
+        fprintf(out, "  %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+    fputs("\n"
+          "  --help     this text; COMMAND --help tells about a command\n"
+          "  --version  the version\n"
+          "\n"
+          "examples:\n"
+          "  template-worker run --bare hello.luau\n"
+          "  template-worker run greet.luau --event member_join.json\n"
+          "  template-worker serve --templates templates --port 60000\n"
+          "\n"
+          "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",
+          out);
+}
+
+void cli_error(const char *format, ...)
+{
+    va_list args;
+    fflush(stdout);
+    fputs("template-worker: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+}
+
+bool cli_readsource(const char *path, Strbuf *out)
+{
+    char text[128];
+    int code = strbuf_readfile(out, path, SOURCE_MAX_BYTES);
+    if (code == EFBIG)
+        cli_error("%s: larger than %d MiB", path, SOURCE_MAX_BYTES >> 20);
+    else if (code != 0)
+        cli_error("%s: %s", path, strerror_r(code, text, sizeof(text)));
+    if (code != 0 || !strbuf_reserve(out, 1))
+        return false;
+    if (out->length >= 2 && out->data[0] == '#' && out->data[1] == '!') {
+        char *end = memchr(out->data, '\n', out->length);
+        memset(out->data, ' ', end ? (size_t)(end - out->data) : out->length);
+    }
+    return true;
+}
+
+/* The line is shown with what would confuse a terminal replaced; a tab counts one column. */
+void cli_diagnostic(const char *path, const char *source, size_t length,
+                    const luau_Diagnostic *diagnostic)
+{
+    fprintf(stderr, "%s:%d:%d: %s\n", path, diagnostic->line, diagnostic->column, diagnostic->message);
+    const char *p = source, *end = source + length;
+    for (int line = 1; line < diagnostic->line && p < end; line++) {
+        const char *next = memchr(p, '\n', (size_t)(end - p));
+        p = next ? next + 1 : end;
+    }
+    const char *stop = memchr(p, '\n', (size_t)(end - p));
+    size_t shown = (size_t)((stop ? stop : end) - p);
+    if (shown == 0 || diagnostic->line <= 0)
+        return;
+    size_t from = 0, column = diagnostic->column > 0 ? (size_t)diagnostic->column - 1 : 0;
+    if (column > 160)
+        from = column - 80; /* a long line: the part around the place */
+    if (shown > from + 200)
+        shown = from + 200;
+    fputs("    ", stderr);
+    for (size_t i = from; i < shown; i++)
+        fputc((unsigned char)p[i] < 0x20 || p[i] == 0x7F ? ' ' : p[i], stderr);
+    fputs("\n    ", stderr);
+    /* Bytes that continue a character take no column on the screen. */
+    for (size_t i = from; i < column; i++)
+        if (i >= shown || ((unsigned char)p[i] & 0xC0) != 0x80)
+            fputc(' ', stderr);
+    fputs("^\n", stderr);
+}
+
+bool cli_number(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min || number > max) {
+        cli_error("%s: expected a whole number from %llu to %llu, got '%s'", option,
+                  (unsigned long long)min, (unsigned long long)max, text);
+        return false;
+    }
+    *value = number;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
+        puts("template-worker " VERSION " (Luau for many, in C)");
+        return EXIT_SUCCESS;
+    }
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return COMMANDS[i].run(argc - 1, argv + 1);
+    if (name[0] == '\0')
+        print_help(stderr);
+    else
+        cli_error("there is no command '%s'; see template-worker --help", name);
+    return EXIT_USAGE;
+}
