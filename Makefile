@@ -72,9 +72,9 @@ debug: deps
 # Everything once with asserts on, then the scripts with a full collection at every allocation and
 # the stack moved at every check: what is not anchored, or points into an old stack, shows.
 stress: debug
-	@$(test) -C build-debug
-	@python3 tools/run_luau_tests.py --stress --timeout-factor 5 -j $(JOBS) $(scripts) -- \
-		build-debug/template-worker run --bare --test-mode gc,stack
+	@$(test) -C build-debug; status=$$?; \
+	python3 tools/run_luau_tests.py --stress --timeout-factor 5 -j $(JOBS) $(scripts) -- \
+		build-debug/template-worker run --bare --test-mode gc,stack && exit $$status
 
 clang: deps
 	@tools/install-deps.sh clang

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/jsontext.h"
 #include "cli/cli.h"
 
 #define VERSION LUAU_VERSION
@@ -90,13 +91,16 @@ void cli_diagnostic(const char *path, const char *source, size_t length,
         from = column - 80; /* a long line: the part around the place */
     if (shown > from + 200)
         shown = from + 200;
+    bool utf8 = json_utf8_valid(p + from, shown - from) == shown - from;
     fputs("    ", stderr);
-    for (size_t i = from; i < shown; i++)
-        fputc((unsigned char)p[i] < 0x20 || p[i] == 0x7F ? ' ' : p[i], stderr);
+    for (size_t i = from; i < shown; i++) {
+        unsigned char c = (unsigned char)p[i];
+        fputc(c < 0x20 || c == 0x7F ? ' ' : c >= 0x80 && !utf8 ? '?' : c, stderr);
+    }
     fputs("\n    ", stderr);
     /* Bytes that continue a character take no column on the screen. */
     for (size_t i = from; i < column; i++)
-        if (i >= shown || ((unsigned char)p[i] & 0xC0) != 0x80)
+        if (!utf8 || i >= shown || ((unsigned char)p[i] & 0xC0) != 0x80)
             fputc(' ', stderr);
     fputs("^\n", stderr);
 }

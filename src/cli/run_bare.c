@@ -115,14 +115,32 @@ static void add_globals(lua_State *L, Bare *bare)
 
 /* ---- Running ---------------------------------------------------------------------------------- */
 
-static void report(lua_State *L, lua_State *co, const char *message)
+/* All frames, natives included; of a deep stack the ends. */
+static void print_frames(lua_State *co)
+{
+    int depth = lua_stackdepth(co);
+    lua_Debug ar;
+    for (int level = 0; level < depth; level++) {
+        if (depth > TRACEBACK_FRAMES && level == TRACEBACK_FRAMES / 2) {
+            fprintf(stderr, "... (+%d frames)\n", depth - TRACEBACK_FRAMES);
+            level = depth - TRACEBACK_FRAMES / 2;
+        }
+        if (!lua_getinfo(co, level, "sln", &ar))
+            break;
+        fputs(ar.short_src, stderr);
+        if (ar.currentline > 0)
+            fprintf(stderr, ":%d", ar.currentline);
+        if (ar.name && ar.name[0] != '\0')
+            fprintf(stderr, " function %s", ar.name);
+        fputc('\n', stderr);
+    }
+}
+
+static void report(lua_State *co, const char *message)
 {
     fflush(stdout);
-    luau_traceback(L, co, NULL, 0, TRACEBACK_FRAMES);
-    const char *trace = lua_tostring(L, -1);
-    size_t length = trace ? strlen(trace) : 0;
-    fprintf(stderr, "%s\nstacktrace:\n%s%s", message, trace ? trace : "",
-            length > 0 && trace[length - 1] == '\n' ? "" : "\n");
+    fprintf(stderr, "%s\nstacktrace:\n", message);
+    print_frames(co);
 }
 
 /* 1: Bare. */
@@ -155,11 +173,11 @@ static int bare_main(lua_State *L)
     if (status == LUA_OK) {
         bare->exit_status = EXIT_SUCCESS;
     } else if (status == LUA_YIELD || status == LUA_BREAK) {
-        report(L, co, "thread yielded unexpectedly");
+        report(co, "thread yielded unexpectedly");
     } else {
         int type = lua_type(co, -1);
         bool text = type == LUA_TSTRING || type == LUA_TNUMBER;
-        report(L, co, text ? lua_tostring(co, -1) : "");
+        report(co, text ? lua_tostring(co, -1) : "");
     }
     return 0;
 }
