@@ -234,8 +234,9 @@ static bool check_body_headers(ApiCall *call)
 {
     const char *length = header(call, "Content-Length");
     unsigned long long max = call->server->options.body_max_bytes;
-    /* Digits were checked by the library; 19 of them cannot overflow. */
-    if (length && (strlen(length) > 19 || strtoull(length, NULL, 10) > max)) {
+    /* A body that is only a little too large is read and thrown away, so that its sender, who is busy
+     * sending, gets to see the answer. Digits were checked by the library; 19 cannot overflow. */
+    if (length && (strlen(length) > 19 || strtoull(length, NULL, 10) > max + DISCARD_MAX_BYTES)) {
         char text[96];
         snprintf(text, sizeof(text), "the body may have %llu bytes", max);
         ApiError error = {.status = 413, .code = "payload_too_large", .message = text, .limit = max};

@@ -44,6 +44,7 @@ static void print_help(void)
          "  --cpu-limit MS       processor time of an execution (10000)\n"
          "  --wall-limit MS      time of an execution, waits included (600000)\n"
          "  --mailbox N          actions a guild may have waiting (1024)\n"
+         "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
          "POST /execute runs a template, GET /healthz tells that the server lives. Templates are read\n"
          "again when they change. SIGTERM and SIGINT end the server once what runs is done (30 s at\n"
@@ -97,6 +98,7 @@ static void on_close(uv_handle_t *handle)
     (void)handle;
 }
 
+/* Until the work is done, or the patience after a signal is. Signals stay ours until end_loop. */
 static void wait_for_end(Service *service)
 {
     uv_loop_init(&service->loop);
@@ -108,6 +110,16 @@ static void wait_for_end(Service *service)
     uv_signal_start(&service->terminate, on_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_signal, SIGINT);
     uv_run(&service->loop, UV_RUN_DEFAULT);
+}
+
+static void end_loop(Service *service)
+{
+    /* From here on nobody listens, and a late signal must not turn a good end into a bad one. */
+    sigset_t ending;
+    sigemptyset(&ending);
+    sigaddset(&ending, SIGTERM);
+    sigaddset(&ending, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ending, NULL);
     uv_close((uv_handle_t *)&service->tick, on_close);
     uv_close((uv_handle_t *)&service->terminate, on_close);
     uv_close((uv_handle_t *)&service->interrupt, on_close);
@@ -138,6 +150,7 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
         worker_stop(service.worker);
         flush_responses(service.api);
         api_stop(service.api);
+        end_loop(&service);
         log_message(LOG_INFO, "stopped");
         exit_status = EXIT_SUCCESS;
     } else {
@@ -150,11 +163,14 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
 
 /* ---- Arguments -------------------------------------------------------------------------------- */
 
-enum { TEMPLATES = 256, LISTEN, PORT, THREADS, HTTP_THREADS, MEMORY, CPU, WALL, MAILBOX };
+enum { TEMPLATES = 256, LISTEN, PORT, THREADS, HTTP_THREADS, MEMORY, CPU, WALL, MAILBOX, READ_TIMEOUT };
 
-static bool set_number(int option, const char *name, const char *text, ServeOptions *serve_options)
+static bool set_number(int option, const char *plain_name, const char *text,
+                       ServeOptions *serve_options)
 {
     uint64_t value;
+    char name[40];
+    snprintf(name, sizeof(name), "--%s", plain_name);
     switch (option) {
     case PORT:
         if (!cli_number(name, text, 0, 65535, &value))
@@ -186,6 +202,11 @@ static bool set_number(int option, const char *name, const char *text, ServeOpti
             return false;
         serve_options->worker.limits.wall_max_ns = value * CLOCK_NS_PER_MS;
         return true;
+    case READ_TIMEOUT:
+        if (!cli_number(name, text, 1, 3600, &value))
+            return false;
+        serve_options->api.read_timeout_s = (unsigned)value;
+        return true;
     default:
         if (!cli_number(name, text, 1, 1000000, &value))
             return false;
@@ -207,6 +228,7 @@ int cmd_serve(int argc, char **argv)
         {"cpu-limit", required_argument, NULL, CPU},
         {"wall-limit", required_argument, NULL, WALL},
         {"mailbox", required_argument, NULL, MAILBOX},
+        {"read-timeout", required_argument, NULL, READ_TIMEOUT},
         {0}};
     ServeOptions serve_options = {.templates = "templates"};
     worker_default_options(&serve_options.worker);

@@ -170,7 +170,7 @@ static void fallback(Func *f, AstExpr *e, int fast, int base, bool multi, int re
 static void fast_fixed(Func *f, AstExpr *e, int builtin, int base, int results)
 {
     static const OpCode ops[] = {OP_NOP, OP_FASTCALL1, OP_FASTCALL2, OP_FASTCALL3};
-    int count = e->call.args.count, regs[3];
+    int count = e->call.args.count, regs[3] = {0, 0, 0};
     AstExpr **args = e->call.args.items;
     bool with_k = count == 2 && (args[1]->kind == AST_NUMBER || args[1]->kind == AST_STRING);
     int in_registers = with_k ? 1 : count;

@@ -32,6 +32,12 @@ static const char *const builtin_names[] = {
 #undef X
 };
 
+static const char *builtin_name(uint32_t id)
+{
+    const char *name = builtin_names[id];
+    return name + (*name == '.'); /* a global has no library */
+}
+
 static void out(const Listing *l, const char *format, ...) BASE_PRINTF(2, 3);
 static void out(const Listing *l, const char *format, ...)
 {
@@ -143,12 +149,6 @@ static void out_comment(const Listing *l, Instr i, uint32_t aux)
                         : INSTR_A(i) == LUAU_CAPTURE_REF ? "register by reference"
                                                          : "upvalue");
         break;
-    case OP_FASTCALL: case OP_FASTCALL1: case OP_FASTCALL2: case OP_FASTCALL2K:
-    case OP_FASTCALL3: {
-        const char *name = builtin_names[INSTR_A(i)];
-        out(l, " ; %s", name + (*name == '.'));
-        break;
-    }
     default: break;
     }
 }
@@ -174,6 +174,8 @@ static void list_instruction(const Listing *l, int pc)
         out(l, " %u -> %d", INSTR_A(i), pc + 1 + INSTR_D(i));
     else if (op_info[op].format == FORMAT_AD)
         out(l, " %u %d", INSTR_A(i), op == OP_LOADN ? INSTR_D(i) : (int)INSTR_DU(i));
+    else if (op >= OP_FASTCALL && op <= OP_FASTCALL3)
+        out(l, " %s %u %u", builtin_name(INSTR_A(i)), INSTR_B(i), INSTR_C(i));
     else if (hinted) /* hints change while the code runs */
         out(l, " %u %u", INSTR_A(i), INSTR_B(i));
     else

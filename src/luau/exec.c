@@ -279,6 +279,26 @@ static BASE_NOINLINE bool iterate_slow(lua_State *L, Table *t, uint32_t *index, 
     return true;
 }
 
+/* A Lua iterator returns to its FORGLOOP: n results from `from` on, then the loop's next turn or its
+ * end, as luD_finish would do it. */
+static BASE_NOINLINE void return_to_loop(lua_State *L, const Value *from, int n)
+{
+    CallInfo *ci = L->ci;
+    Value *out = ci->func;
+    int wanted = ci->nresults;
+    for (int j = 0; j < wanted; j++)
+        out[j] = j < n ? from[j] : VAL_NIL;
+    L->ci = --ci;
+    L->base = ci->base;
+    L->top = ci->top;
+    Instr loop = ci->savedpc[-2];
+    Value *ra = ci->base + INSTR_A(loop);
+    if (!val_isnil(ra[3])) {
+        ra[2] = ra[3];
+        ci->savedpc += INSTR_D(loop) - 1;
+    }
+}
+
 static BASE_NOINLINE void set_list(lua_State *L, Value *from, int count, Table *t, uint32_t first)
 {
     int last = (int)first + count - 1;
@@ -807,6 +827,10 @@ reload:
             luF_close(L, base);
         CallInfo *ci = L->ci;
         if (BASE_UNLIKELY(ci->flags)) {
+            if (ci->flags == CALL_ITERATOR) {
+                return_to_loop(L, ra, n);
+                goto reload;
+            }
             L->ci->savedpc = pc;
             L = luD_finish(L, ra, n);
             goto switched;
@@ -853,6 +877,10 @@ reload:
             luF_close(L, base);
         CallInfo *ci = L->ci;
         if (BASE_UNLIKELY(ci->flags)) {
+            if (ci->flags == CALL_ITERATOR) {
+                return_to_loop(L, base + A, 1);
+                goto reload;
+            }
             L->ci->savedpc = pc;
             L = luD_finish(L, base + A, 1);
             goto switched;
@@ -1132,7 +1160,28 @@ reload:
             luY_pollslow(L);
             ra = L->base + A;
         }
-        L = luD_precall(L, ra + 3, vars < 1 ? 1 : vars, CALL_ITERATOR);
+        vars = vars < 1 ? 1 : vars;
+        CallInfo *ci = L->ci + 1;
+        if (BASE_LIKELY(val_isfunction(ra[3]))) {
+            Closure *iterator = val_closure(ra[3]);
+            const Proto *p = iterator->l.proto;
+            if (iterator->kind == CLOSURE_LUA && !p->is_vararg && ci != L->ci_end &&
+                L->stack_last - L->top > p->max_stack + LUA_MINSTACK && !LUAU_STACK_MOVES(L)) {
+                ci->func = ra + 3;
+                base = ci->base = L->base = ra + 4;
+                ci->top = L->top = base + p->max_stack;
+                ci->nresults = vars;
+                ci->flags = CALL_ITERATOR;
+                for (int j = 2; j < p->numparams; j++)
+                    base[j] = VAL_NIL;
+                L->ci = ci;
+                cl = iterator;
+                k = p->k;
+                pc = p->code;
+                NEXT;
+            }
+        }
+        L = luD_precall(L, ra + 3, vars, CALL_ITERATOR);
         goto switched;
     }
 

@@ -1,9 +1,9 @@
 /* func.c: closures and upvalues.
  *
- * A variable that a function captures by reference is an UpVal. While its scope lasts it is open: it
- * points to the variable's stack slot, and stands in its thread's list, from high slots to low, so
- * that all functions which capture the slot share one. Leaving the scope closes it: the value moves
- * into the UpVal. A thread keeps its open upvalues alive. */
+ * A variable that a function captures by reference is an UpVal. While its scope lasts it is open:
+ * it points to the variable's stack slot, and stands in its thread's list, from high slots to low,
+ * so that all functions which capture the slot share one. Leaving the scope closes it: the value
+ * moves into the UpVal. A thread keeps its open upvalues alive. */
 #include "luau/func.h"
 
 Closure *luF_newlua(lua_State *L, const Proto *proto, Table *env)

@@ -1,15 +1,16 @@
 /* gc.c: the collector's cycle and its pace. gc.h has the story, gc_mark.c and gc_sweep.c the work.
  *
- * Pace. A cycle starts when live_bytes has grown to goal_percent of what the last one left (and by at
- * least CYCLE_MIN). While it lasts, every step_bytes of allocation bring a step of work: step_mul
- * percent of the bytes allocated, counted as bytes looked at. All of it is a matter of live_bytes and
- * one threshold, so that a run repeats exactly. Near the quota the threshold moves closer, so that
- * the cycle is over before the margin is touched.
+ * Pace. A cycle starts when live_bytes has grown to goal_percent of what the last one left (and by
+ * at least CYCLE_MIN). While it lasts, every step_bytes of allocation bring a step of work:
+ * step_mul percent of the bytes allocated, counted as bytes looked at. All of it is a matter of
+ * live_bytes and one threshold, so that a run repeats exactly. Near the quota the threshold moves
+ * closer, so that the cycle is over before the margin is touched.
  *
- * Kills. Long work polls (luG_poll); the poll never unwinds. Told to die, the collector leaves a heap
- * that is sound, then polls once more in a way that may unwind. In the mark phase that is easy. The
- * atomic phase, where black objects are not safe from the mutator, is given up: all objects are
- * painted white again by a sweep that finds nothing dead, because the whites were not exchanged. */
+ * Kills. Long work polls (luG_poll); the poll never unwinds. Told to die, the collector leaves a
+ * heap that is sound, then polls once more in a way that may unwind. In the mark phase that is
+ * easy. The atomic phase, where black objects are not safe from the mutator, is given up: all
+ * objects are painted white again by a sweep that finds nothing dead, because the whites were not
+ * exchanged. */
 #include "luau/gc.h"
 
 #include "luau/fiber.h"

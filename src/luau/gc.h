@@ -5,10 +5,10 @@
  * black object points to a white one. Shared objects (images, modules, core) have no colour; a
  * module string or a closure that is marked marks its module for this VM's list.
  *
- * A cycle: pause -> mark roots (main thread, registry, globals, metatables) -> propagate in steps ->
- * atomic (threads and tables written meanwhile again, weak tables, unused modules) -> sweep in steps.
- * The grey set is an explicit stack; if it cannot grow, a flag makes the marker look for grey objects
- * by walking the heap, so the collector never fails for want of memory.
+ * A cycle: pause -> mark roots (main thread, registry, globals, metatables) -> propagate in steps
+ * -> atomic (threads and tables written meanwhile again, weak tables, unused modules) -> sweep in
+ * steps. The grey set is an explicit stack; if it cannot grow, a flag makes the marker look for
+ * grey objects by walking the heap, so the collector never fails for want of memory.
  *
  * When: only at safepoints. luG_check(L) stands where every live value is anchored (on a stack, in
  * the registry). So code that allocates may hold fresh objects in C variables until its next

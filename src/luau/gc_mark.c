@@ -1,18 +1,19 @@
 /* gc_mark.c: marking: from roots to grey objects to black ones. gc.h has the colours' story.
  *
  * Strings, vectors and buffers refer to nothing and go from white to black at once, userdata and
- * closed upvalues too (what they refer to is marked with them: one level, no recursion). Tables, closures
- * and threads become grey and are pushed on `grey`. A big table is scanned in pieces: under the
- * pieces' finds stays an entry with the table and, on top of it, an odd "pointer", the position.
+ * closed upvalues too (what they refer to is marked with them: one level, no recursion). Tables,
+ * closures and threads become grey and are pushed on `grey`. A big table is scanned in pieces:
+ * under the pieces' finds stays an entry with the table and, on top of it, an odd "pointer", the
+ * position.
  *
  * Threads never become black while the mutator may run (stack writes have no barrier): once scanned
  * they wait in `again` for the atomic phase, as do open upvalues (which are stack slots of perhaps
- * unreached threads), weak tables (whose mode is read there for good) and tables that were black and
- * written to.
+ * unreached threads), weak tables (whose mode is read there for good) and tables that were black
+ * and written to.
  *
- * An object that finds no room on `grey` or `again` just stays grey, and `overflow` makes the atomic
- * phase look for such objects by walking the heap; a weak table that finds no room in `weak` is
- * treated as a strong one. So marking needs no memory that it may not get.
+ * An object that finds no room on `grey` or `again` just stays grey, and `overflow` makes the
+ * atomic phase look for such objects by walking the heap; a weak table that finds no room in `weak`
+ * is treated as a strong one. So marking needs no memory that it may not get.
  *
  * All of the atomic phase polls now and then (nothing of the mutator runs meanwhile: whoever called
  * the collector is at a safepoint and waits). */
@@ -162,22 +163,29 @@ void luG_resetmodules(Global_ *g)
     g->gc.last_marked = NULL;
 }
 
+/* There may be very many: this polls, so the list is whole (but for NULLs) after each release. */
 void luG_releasemodules(Global_ *g)
 {
     GC *gc = &g->gc;
+    gc->last_marked = NULL;
+    for (int i = 0; i < gc->module_count; i++) {
+        luau_Module *module = gc->modules[i].module;
+        if (gc->modules[i].marked)
+            continue;
+        size_t bytes = luau_module_bytes(module);
+        gc->modules[i].module = NULL;
+        if (gc->modules[i].charged)
+            luH_charge(g->main, -(ptrdiff_t)bytes);
+        luau_module_release(module);
+        gc->work += bytes;
+        luG_poll(g);
+    }
     int kept = 0;
     for (int i = 0; i < gc->module_count; i++) {
-        ModuleRef ref = gc->modules[i];
-        if (ref.marked) {
-            gc->modules[kept++] = ref;
-            continue;
-        }
-        if (ref.charged)
-            luH_charge(g->main, -(ptrdiff_t)luau_module_bytes(ref.module));
-        luau_module_release(ref.module);
+        if (gc->modules[i].module)
+            gc->modules[kept++] = gc->modules[i];
     }
     gc->module_count = kept;
-    gc->last_marked = NULL;
 }
 
 /* ---- marking --------------------------------------------------------------------------------- */
@@ -455,7 +463,7 @@ static void scan_again(Global_ *g)
 {
     GC *gc = &g->gc;
     propagate_all(g);
-    for (int i = 0; i < gc->again_count && !gc->killed; i++) {
+    for (int i = 0; i < gc->again_count && !luG_poll(g); i++) {
         if (!object_isblack(gc->again[i]))
             scan_object(g, gc->again[i]);
         propagate_all(g);
@@ -481,7 +489,7 @@ void luG_scanatomic(Global_ *g)
         scan_again(g);
         if (gc->killed || !gc->overflow)
             break;
-        gc->overflow = false; /* grey objects that are in no list: those found may need a new round */
+        gc->overflow = false; /* grey objects in no list; each may lead to more */
         if (!object_isblack(g->main))
             scan_object(g, (GCObject *)g->main);
         luH_eachobject(g, scan_if_grey, NULL);

@@ -34,8 +34,10 @@ void luG_dispose(Global_ *g, GCObject *o)
 void luG_close(Global_ *g)
 {
     GC *gc = &g->gc;
-    for (int i = 0; i < gc->module_count; i++)
-        luau_module_release(gc->modules[i].module);
+    for (int i = 0; i < gc->module_count; i++) {
+        if (gc->modules[i].module) /* NULL: abandoned amid luG_releasemodules */
+            luau_module_release(gc->modules[i].module);
+    }
     gc->module_count = 0;
     gc->last_marked = NULL;
 }

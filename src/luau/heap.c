@@ -1,17 +1,19 @@
 /* heap.c: slabs, large blocks, quota. heap.h tells what for.
  *
  *     slab    | Slab | cell | cell | ... | cells never used yet |     all cells of one size class
- *     object  | type mark ... |                                       the cell itself
- *     raw     | OBJ_RAW, slab << 16 | bytes ... |                      the block starts behind the word
+ *     object  | type mark ... |                                      the cell itself
+ *     raw     | OBJ_RAW, slab << 16 | bytes ... |                    the block follows the word
  *     free    | OBJ_FREE, next free << 16 | junk |
- *     large   | next, prev, bytes, word | object, or bytes ... |       word: OBJ_RAW, or 0 for an object
+ *     large   | next, prev, bytes, word | object, or bytes ... |     word: OBJ_RAW; object: 0
  *
  * A slab is in its class' `avail` list while it has free cells. Slabs cut from the VM's first chunk
- * are never returned one by one. A class' slabs double in size (level) up to SLAB_BYTES_MAX; near the
- * quota they get smaller again. Under AddressSanitizer the free part of every slab is poisoned. */
+ * are never returned one by one. A class' slabs double in size (level) up to SLAB_BYTES_MAX; near
+ * the quota they get smaller again. Under AddressSanitizer the free part of every slab is poisoned.
+ */
 #include "luau/heap.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "luau/call.h"
 #include "luau/fiber.h"
@@ -36,6 +38,9 @@ enum {
     SLAB_BYTES_MAX = 16384,
     LEVEL_MAX = 6,
     MARGIN_MAX = 64 << 10,
+    HUGE_MIN = 4 << 20,
+    HUGE_STEP = 1 << 20,
+    PAGE = 4096,
     KEEP_MIN = 16 << 10 /* empty slabs that a sweep leaves in place at least, for the next round */
 };
 _Static_assert(SLAB_BYTES_MIN << LEVEL_MAX == SLAB_BYTES_MAX, "levels are powers of two");
@@ -93,6 +98,14 @@ static size_t system_bytes(size_t size)
     return (size + 8 + 15) & ~(size_t)15;
 }
 
+/* Blocks from HUGE_MIN on are mapped, not malloc'd: growing one moves no bytes, and its pages go back
+ * at once, in portions (the system takes about 0.1 ms for a megabyte). */
+static size_t large_bytes(size_t size)
+{
+    size_t bytes = system_bytes(sizeof(LargeBlock) + size);
+    return bytes < HUGE_MIN ? bytes : (bytes + PAGE - 1) & ~(size_t)(PAGE - 1);
+}
+
 /* ---- limits ---------------------------------------------------------------------------------- */
 
 size_t luH_margin(const Heap *heap)
@@ -145,7 +158,7 @@ void luH_reserve(lua_State *L, size_t size)
         luD_push(L, val_fromstring(luTM_text(TEXT_NOMEMORY)));
         luD_throw(L, LUA_ERRMEM);
     }
-    size = system_bytes(size + sizeof(LargeBlock));
+    size = large_bytes(size);
     if (!has_room(heap, size + luH_margin(heap)))
         luG_relieve(L, size);
 }
@@ -314,16 +327,59 @@ static void free_cell(Heap *heap, Slab *slab, void *memory)
 
 /* ---- large blocks ---------------------------------------------------------------------------- */
 
+static LargeBlock *obtain_large(size_t bytes)
+{
+    if (bytes < HUGE_MIN)
+        return malloc(bytes - 8); /* the 8 are the system's */
+    void *mapped = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
+static void return_large(LargeBlock *block)
+{
+    if (block->bytes < HUGE_MIN)
+        free(block);
+    else
+        munmap(block, block->bytes);
+}
+
+/* NULL: left as it was. */
+static LargeBlock *resize_large(LargeBlock *block, size_t bytes)
+{
+    size_t old = block->bytes;
+    if (old < HUGE_MIN && bytes < HUGE_MIN)
+        return realloc(block, bytes - 8);
+    if (old >= HUGE_MIN && bytes >= HUGE_MIN) {
+        void *moved = mremap(block, old, bytes, MREMAP_MAYMOVE);
+        return moved == MAP_FAILED ? NULL : moved;
+    }
+    LargeBlock *moved = obtain_large(bytes);
+    if (!moved)
+        return NULL;
+    memcpy(moved, block, (old < bytes ? old : bytes) - 8);
+    return_large(block);
+    return moved;
+}
+
+static void drop_pages(Global_ *g, LargeBlock *block)
+{
+    for (size_t at = HUGE_STEP; at < block->bytes; at += HUGE_STEP) {
+        size_t size = block->bytes - at < HUGE_STEP ? block->bytes - at : HUGE_STEP;
+        madvise((char *)block + at, size, MADV_DONTNEED);
+        luau_pollkill(g->running ? g->running : g->main);
+    }
+}
+
 /* NULL: no memory. */
 static void *new_large(Global_ *g, size_t size, uint64_t word)
 {
     Heap *heap = &g->heap;
     if (size > LARGE_MAX)
         return NULL;
-    size_t bytes = system_bytes(sizeof(LargeBlock) + size);
+    size_t bytes = large_bytes(size);
     if (!has_room(heap, bytes))
         return NULL;
-    LargeBlock *block = malloc(sizeof(LargeBlock) + size);
+    LargeBlock *block = obtain_large(bytes);
     if (!block)
         return NULL;
     block->bytes = bytes;
@@ -341,6 +397,8 @@ static void *new_large(Global_ *g, size_t size, uint64_t word)
 static void free_large(Global_ *g, LargeBlock *block)
 {
     Heap *heap = &g->heap;
+    if (block->bytes >= HUGE_MIN)
+        drop_pages(g, block);
     if (g->gc.sweep.large == block)
         g->gc.sweep.large = block->next;
     if (block->prev)
@@ -351,20 +409,20 @@ static void free_large(Global_ *g, LargeBlock *block)
         block->next->prev = block->prev;
     heap->live_bytes -= block->bytes;
     heap->reserved_bytes -= block->bytes;
-    free(block);
+    return_large(block);
 }
 
-/* The system's realloc, which moves pages instead of bytes where it can. NULL: left as it was. */
+/* NULL: left as it was. */
 static void *realloc_large(Global_ *g, LargeBlock *block, size_t size)
 {
     Heap *heap = &g->heap;
     if (size > LARGE_MAX)
         return NULL;
-    size_t bytes = system_bytes(sizeof(LargeBlock) + size);
-    if (bytes > block->bytes && !has_room(heap, bytes - block->bytes))
+    size_t old = block->bytes, bytes = large_bytes(size);
+    if (bytes > old && !has_room(heap, bytes - old))
         return NULL;
     bool swept_next = g->gc.sweep.large == block;
-    LargeBlock *moved = realloc(block, sizeof(LargeBlock) + size);
+    LargeBlock *moved = resize_large(block, bytes);
     if (!moved)
         return NULL;
     if (swept_next)
@@ -375,7 +433,6 @@ static void *realloc_large(Global_ *g, LargeBlock *block, size_t size)
         heap->larges = moved;
     if (moved->next)
         moved->next->prev = moved;
-    size_t old = moved->bytes;
     moved->bytes = bytes;
     heap->live_bytes = heap->live_bytes - old + bytes;
     heap->reserved_bytes -= old;
@@ -465,7 +522,7 @@ void luH_free(lua_State *L, void *block, size_t size)
         BASE_DEBUG(size + sizeof(word) <= slab->cell_bytes);
         free_cell(&g->heap, slab, (uint64_t *)block - 1);
     } else {
-        BASE_DEBUG(system_bytes(sizeof(LargeBlock) + size) <= large_of(block)->bytes);
+        BASE_DEBUG(large_bytes(size) <= large_of(block)->bytes);
         free_large(g, large_of(block));
     }
     (void)size;
@@ -539,7 +596,7 @@ void luH_freeglobal(Global_ *g)
         Udata *userdata = (Udata *)large_payload(block);
         if (block->word == 0 && userdata->type == OBJ_USERDATA && userdata->has_dtor)
             destroy_userdata(userdata);
-        free(block);
+        return_large(block);
     }
     for (Slab *slab = heap->slabs, *next; slab; slab = next) {
         next = slab->next;
@@ -626,8 +683,9 @@ static int sweep_next_slab(Global_ *g, SweepCursor *cursor)
     bool of_threads = slab->class == size_class(sizeof(lua_State));
     int cost = 1;
     if (of_threads == (cursor->phase == 0)) {
-        cost += slab->carved;
+        size_t live = g->heap.live_bytes;
         sweep_slab(g, slab);
+        cost += slab->cells + (int)((live - g->heap.live_bytes) >> 10);
         if (slab->used == 0 && !slab->cut) {
             if (g->heap.kept_bytes + slab->bytes > g->heap.live_bytes + KEEP_MIN) {
                 *cursor->link = slab->next;
@@ -652,8 +710,10 @@ bool luH_sweepstep(Global_ *g, int budget)
                 return false;
             cursor->large = block->next; /* freeing table parts may move it on further */
             budget -= 4;
-            if (block->word == 0 && !sweep_object(g, large_payload(block)))
+            if (block->word == 0 && !sweep_object(g, large_payload(block))) {
+                budget -= (int)(block->bytes >> 10); /* the system takes its time by the page */
                 free_large(g, block);
+            }
         } else if (*cursor->link == NULL) {
             cursor->phase++;
             cursor->link = &g->heap.slabs;

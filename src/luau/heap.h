@@ -10,20 +10,20 @@
  * list. Closing the VM frees slabs and large blocks; only userdata with a destructor are looked at
  * (they always are large blocks).
  *
- * Two kinds of block share the slabs. Objects start with the object header; raw blocks (table parts,
- * stacks, frames) have 8 bytes in front: OBJ_RAW in the place of the type, and the slab's address,
- * by which luH_free finds the slab. Free cells have type OBJ_FREE. So the sweep walks cells by their
- * first byte. Objects stand at multiples of 8, userdata of 16.
+ * Two kinds of block share the slabs. Objects start with the object header; raw blocks (table
+ * parts, stacks, frames) have 8 bytes in front: OBJ_RAW in the place of the type, and the slab's
+ * address, by which luH_free finds the slab. Free cells have type OBJ_FREE. So the sweep walks
+ * cells by their first byte. Objects stand at multiples of 8, userdata of 16.
  *
  * Limits. luH_reserve(L, n) is called before a big allocation at a safepoint (everything the caller
- * needs is anchored): if the quota would be passed, a full collection, and if that does not help, the
- * kill LUAU_KILL_MEMORY; if n alone is over the quota, the catchable error `not enough memory`.
+ * needs is anchored): if the quota would be passed, a full collection, and if that does not help,
+ * the kill LUAU_KILL_MEMORY; if n alone is over the quota, the catchable error `not enough memory`.
  * luH_alloc itself never collects (half-built objects are about); it may use up a margin kept below
- * the quota (luH_margin), and then sets gc.urgent so that the next safepoint collects (and kills, if
- * the margin is still in use after that). reserved_bytes never passes the quota: an allocation that
- * would, kills. So whatever can get large calls luH_reserve first, at a safepoint; tables that grow
- * past TABLE_BIG do so themselves (table.h). Without a quota, when the system has no
- * memory: LUA_ERRMEM `not enough memory`, catchable. With one: the same as passing the quota. */
+ * the quota (luH_margin), and then sets gc.urgent so that the next safepoint collects (and kills,
+ * if the margin is still in use after that). reserved_bytes never passes the quota: an allocation
+ * that would, kills. So whatever can get large calls luH_reserve first, at a safepoint; tables that
+ * grow past TABLE_BIG do so themselves (table.h). Without a quota, when the system has no memory:
+ * LUA_ERRMEM `not enough memory`, catchable. With one: the same as passing the quota. */
 #ifndef LUAU_HEAP_H
 #define LUAU_HEAP_H
 
@@ -71,8 +71,8 @@ void luH_reserve(lua_State *L, size_t size);
 size_t luH_margin(const Heap *heap);
 void luH_charge(lua_State *L, ptrdiff_t bytes); /* external_bytes; positive ones may raise */
 
-/* The first chunk of a VM: Global (zeroed, heap and gc ready, main set), main thread (zeroed but for
- * its header and global), and room for its first slabs. NULL: no memory. */
+/* The first chunk of a VM: Global (zeroed, heap and gc ready, main set), main thread (zeroed but
+ * for its header and global), and room for its first slabs. NULL: no memory. */
 Global_ *luH_newglobal(void);
 void luH_freeglobal(Global_ *g);
 

@@ -1,9 +1,9 @@
 /* heapcheck.c: walks the heap of a VM and checks what must hold at any safepoint. For tests.
  *
- * Of the heap: cells and blocks add up. Of every object: its fields make sense, and what it refers to
- * is a live object of this heap of the right type, or shared. Of the collector: while marking, no
- * black object refers to a white one, and the modules that live objects need are held. Uses memory of
- * the system, not the VM's. */
+ * Of the heap: cells and blocks add up. Of every object: its fields make sense, and what it refers
+ * to is a live object of this heap of the right type, or shared. Of the collector: while marking,
+ * no black object refers to a white one, and the modules that live objects need are held. Uses
+ * memory of the system, not the VM's. */
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -50,7 +50,7 @@ typedef union Value {
 #define VAL_TRUE VAL_TAGGED(TAG_SPECIAL, 2)
 #define VAL_NIL_BITS ((uint64_t)TAG_SPECIAL << 48)
 
-#define val_tag(v) ((v).h[3])
+#define val_tag(v) ((uint32_t)((v).u >> 48)) /* (not h[3]: a 16-bit immediate stalls x86 decoders) */
 #define val_isnumber(v) ((v).w.hi < ((uint32_t)TAG_SPECIAL << 16))
 #define val_isnil(v) ((v).u == VAL_NIL_BITS)
 #define val_isfalsy(v) ((v).u - VAL_NIL_BITS <= 1)

@@ -1,8 +1,8 @@
 /* table.c: tables: making, inserting, resizing (reference 13.2; table_hash.c has the layout).
  *
- * The order of every step matters, because `next` shows it: which node a key gets depends on who came
- * before it. So this file follows the reference to the letter, and the unit test compares it with an
- * implementation of its own.
+ * The order of every step matters, because `next` shows it: which node a key gets depends on who
+ * came before it. So this file follows the reference to the letter, and the unit test compares it
+ * with an implementation of its own.
  *
  * Growing allocates first and changes the table after, so a table is whole at any time. */
 #include "luau/table.h"
@@ -11,13 +11,13 @@
 #include "luau/image.h"
 
 enum {
-    POLL_SLOTS = 16384, /* slots looked at between two polls */
+    POLL_SLOTS = 4096,  /* slots looked at between two polls */
     BITS_MAX = 26,
     SEED_BYTES = 16
 };
 _Static_assert(1 << BITS_MAX == LUAU_TABLE_MAX, "ranges of integer keys");
 
-/* In loops over slots: parks when it is time. Never unwinds: a kill waits for the next safepoint. */
+/* In loops over slots: parks when it is time. Never unwinds: a kill waits for a safepoint. */
 #define POLL(L, i)                                        \
     do {                                                  \
         if (BASE_UNLIKELY((i) % POLL_SLOTS == POLL_SLOTS - 1)) \
@@ -63,13 +63,16 @@ static void clear_nodes(lua_State *L, Node *nodes, int count)
         nodes[i].key = nodes[i].value = VAL_NIL;
         POLL(L, i);
     }
-    memset(chain, 0, (size_t)count * sizeof(int32_t));
+    for (int i = 0; i < count; i++) {
+        chain[i] = 0;
+        POLL(L, i);
+    }
 }
 
 /* memcpy that polls. */
 static void copy_bytes(lua_State *L, void *to, const void *from, size_t size)
 {
-    const size_t step = POLL_SLOTS * sizeof(Value);
+    const size_t step = 4 * POLL_SLOTS * sizeof(Value);
     for (size_t at = 0; at < size; at += step) {
         memcpy((char *)to + at, (const char *)from + at, size - at < step ? size - at : step);
         if (size > step)
@@ -361,6 +364,11 @@ static void rehash(lua_State *L, Table *t, Value key)
     int index = array_index(key), inside;
     count_keys(L, t, &count);
     count_key(&count, index);
+    if (count.integers == 0) { /* objects with named fields */
+        reserve_parts(L, t, key, 0, count.all);
+        resize(L, t, 0, count.all, t->flags & TABLE_SEEDED);
+        return;
+    }
     int array_size = best_array_size(&count, &inside);
     int hash_count = count.all - inside;
     int adjusted = adjust_size(t, array_size, index);

@@ -1,5 +1,5 @@
-/* table.h: tables: an array part and a hash part (chained scatter), laid out as reference section 13
- * says to the letter, because `next` and `#` show it.
+/* table.h: tables: an array part and a hash part (chained scatter), laid out as reference section
+ * 13 says to the letter, because `next` and `#` show it.
  *
  * Nodes hold key and value; chain offsets stand behind them (object.h). Node and array pointers are
  * invalid after any luT_set*, luT_newkey, luT_resize. Absence is a NULL result of the luT_find*
@@ -79,9 +79,9 @@ BASE_INLINE Value luT_getstring(Table *t, String *key)
  * caller checks TABLE_READONLY before and does luG_barriertable after the store. A new key in an
  * environment table that hides a library name clears TABLE_SAFEENV.
  *
- * Where that makes a part grow to TABLE_BIG bytes and more, it is a safepoint like luG_check, so that
- * garbage goes before the quota is passed (in test builds with LUAU_TEST_GC_ALWAYS any growth is): t
- * and key are anchored by the function, the value to be stored must be by the caller. Long
+ * Where that makes a part grow to TABLE_BIG bytes and more, it is a safepoint like luG_check, so
+ * that garbage goes before the quota is passed (in test builds with LUAU_TEST_GC_ALWAYS any growth
+ * is): t and key are anchored by the function, the value to be stored must be by the caller. Long
  * rearrangements poll; they may park, but never unwind. The same holds for luT_resize*. */
 enum { TABLE_BIG = 64 << 10, TABLE_CHAIN_MAX = 64 };
 Value *luT_set(lua_State *L, Table *t, Value key);

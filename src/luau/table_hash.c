@@ -132,8 +132,8 @@ static int string_rank(const String *s)
     return !object_isshared(s) ? 0 : s->mark & MARK_MODULE ? 1 : 2;
 }
 
-/* Puts the more shared of two equal strings into the node. Not into a shared table; nor a black one,
- * because a module that only this key refers to would not be marked in this cycle. */
+/* Puts the more shared of two equal strings into the node. Not into a shared table; nor a black
+ * one, because a module that only this key refers to would not be marked in this cycle. */
 static void unify_key(const Table *t, Node *node, String *key)
 {
     if (!(t->mark & (MARK_SHARED | MARK_BLACK)) &&
@@ -146,11 +146,15 @@ Value *luT_findstring_(Table *t, String *key)
 {
     uint32_t hash = luS_hashof(key);
     Value wanted = val_fromstring(key);
-    uint32_t at = main_index(t, wanted);
+    uint32_t at = BASE_LIKELY(!(t->flags & TABLE_SEEDED))
+                      ? hash & (uint32_t)(table_nodecount(t) - 1)
+                      : main_index(t, wanted);
     for (;;) {
         Node *node = t->node + at;
         if (node->key.u == wanted.u)
             return &node->value;
+        if (val_isnil(node->key)) /* never used, so in no chain */
+            return NULL;
         if (val_isstring(node->key)) {
             const String *s = val_string(node->key);
             if (s->hash == hash && s->length == key->length &&
@@ -173,6 +177,8 @@ static Value *find_number(Table *t, Value key)
         Node *node = t->node + at;
         if (node->key.n == key.n)
             return &node->value;
+        if (val_isnil(node->key))
+            return NULL;
         int32_t next = table_chain(t)[at];
         if (next == 0)
             return NULL;

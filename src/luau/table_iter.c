@@ -1,4 +1,5 @@
-/* table_iter.c: traversal and length (reference 13.1, 13.3). Positions count array slots, then nodes. */
+/* table_iter.c: traversal and length (reference 13.1, 13.3). Positions count array slots, then
+ * nodes. */
 #include "luau/call.h"
 #include "luau/str.h"
 #include "luau/table.h"

@@ -48,8 +48,9 @@ String *luTM_text(CoreText text);
 String *luTM_core(const char *data, size_t length, uint32_t hash);
 extern const char *const luTM_typenames[LUA_T_COUNT];
 
-/* Nil if absent. Remembers that the first 8 are absent, in tables of this VM, and only while the key
- * is not in the table at all: so a store to a slot that is there never has to clear tm_absent. */
+/* Nil if absent. Remembers that the first 8 are absent, in tables of this VM, and only while the
+ * key is not in the table at all: so a store to a slot that is there never has to clear tm_absent.
+ */
 Value luTM_lookup(Table *meta, TM event);
 /* Metamethod of a table's metatable (which may be NULL); for events below 8 only. */
 #define luTM_fast(meta, event)                                                            \

@@ -58,7 +58,7 @@ static double global_number(const char *name)
 /* ---- a heap of random tables ----------------------------------------------------------------- */
 
 /* The root table's slots hold tables that refer to one another. Steps of the collector and changes
- * of the graph alternate; what is reachable keeps its mark of identity, the rest goes in the end. */
+ * of the graph alternate; what is reachable keeps its id, the rest goes in the end. */
 enum { NODES = 60 };
 
 static void link_random(Table *root)

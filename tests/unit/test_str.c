@@ -74,7 +74,8 @@ static void core_strings(void **state)
 #define X(id, name)                                                             \
     check_core(luTM_name(TM_##id), name);                                       \
     assert_ptr_equal(luTM_core(name, sizeof(name) - 1, 0), luTM_name(TM_##id)); \
-    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, luTM_name(TM_##id)->hash), luTM_name(TM_##id));
+    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, luTM_name(TM_##id)->hash), \
+                     luTM_name(TM_##id));
     LUAU_METAMETHODS(X)
 #undef X
     int type = 0;

@@ -1,0 +1,470 @@
+#!/usr/bin/env python3
+"""run.py PROGRAM [NAME...]: exchanges with a running server.
+
+Each *.http file is played against a server of its own, over one connection that is kept alive; each
+check_* function of this file starts what it needs. NAMEs choose among both.
+
+A .http file:
+
+    # a comment
+    @serve --cpu-limit 300        options of the server (before the first exchange)
+    @write hello.luau return 1    writes a template file (\\n for a new line)
+    @remove hello.luau
+    @padded POST /x 5000000 ...   as a request, with a body of that many bytes
+
+    POST /execute?logs=1          the request: its line, headers, an empty line, the body
+    Content-Type: application/json
+
+    {"template": "hello"}
+    ---
+    200                           the response: status, headers that must be there, the body
+    Content-Type: application/json
+
+    {"result": 1, "execution_id": "*", "...": true}
+    ===
+
+Bodies that are JSON objects are sent with `Content-Type: application/json` unless the header is given.
+In the expected body "*" stands for anything, "*text*" for a string with text in it, {"...": true} for
+more members of the object.
+"""
+
+import concurrent.futures
+import glob
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
+
+
+class Failure(Exception):
+    pass
+
+
+def expect(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+class Server:
+    """A server on a free port, with a copy of the templates folder."""
+
+    def __init__(self, program, options=()):
+        self.folder = tempfile.mkdtemp(prefix="templates-")
+        self.templates = os.path.join(self.folder, "templates")
+        shutil.copytree(os.path.join(HERE, "templates"), self.templates)
+        self.log = open(os.path.join(self.folder, "log"), "w+b")
+        self.process = subprocess.Popen(
+            [program, "serve", "--templates", self.templates, "--port", "0", *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
+        self.port = self.wait_for_port()
+
+    def read_log(self):
+        self.log.flush()
+        with open(self.log.name, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+
+    def wait_for_port(self):
+        until = time.monotonic() + 30 * FACTOR
+        while time.monotonic() < until:
+            found = re.search(r"listening on http://[^ ]*:(\d+)", self.read_log())
+            if found:
+                return int(found.group(1))
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.01)
+        raise Failure("the server did not start:\n" + self.read_log())
+
+    def write(self, name, text):
+        path = os.path.join(self.templates, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def connect(self, timeout=60):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout * FACTOR)
+
+    def execute(self, template, guild="1", data=None, connection=None, **more):
+        own = connection or self.connect()
+        body = {"template": template, "event": {"name": "E", "data": data},
+                "context": {"guild_id": guild}, **more}
+        own.request("POST", "/execute", json.dumps(body), {"Content-Type": "application/json"})
+        response = own.getresponse()
+        answer = json.loads(response.read())
+        if not connection:
+            own.close()
+        return response.status, answer
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it; it must end well."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            status = self.process.wait(60 * FACTOR)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            status = "no end"
+        log = self.read_log()
+        self.log.close()
+        shutil.rmtree(self.folder)
+        expect(status == 0, f"exit status {status}:\n{log[-3000:]}")
+        return log
+
+
+def match(expected, got, place="body"):
+    if expected == "*":
+        return
+    if isinstance(expected, str) and len(expected) > 2 and expected[0] == expected[-1] == "*":
+        expect(isinstance(got, str) and expected[1:-1] in got, f"{place}: {got!r} is not {expected!r}")
+    elif isinstance(expected, dict) and isinstance(got, dict):
+        more = expected.get("...")
+        for key, value in expected.items():
+            if key != "...":
+                expect(key in got, f"{place}.{key} is missing in {got!r}")
+                match(value, got[key], f"{place}.{key}")
+        extra = set(got) - set(expected)
+        expect(more or not extra, f"{place} has more members: {sorted(extra)}")
+    elif isinstance(expected, list) and isinstance(got, list):
+        expect(len(expected) == len(got), f"{place}: {got!r} is not {expected!r}")
+        for i, (a, b) in enumerate(zip(expected, got)):
+            match(a, b, f"{place}[{i}]")
+    else:
+        expect(expected == got and isinstance(expected, bool) == isinstance(got, bool),
+               f"{place}: {got!r} is not {expected!r}")
+
+
+# ---- exchange files ------------------------------------------------------------------------------
+
+def split_message(text):
+    head, _, body = text.strip("\n").partition("\n\n")
+    lines = head.split("\n")
+    headers = [line.split(": ", 1) for line in lines[1:]]
+    return lines[0], headers, body
+
+
+def play_exchange(server, connection, text, place):
+    request, _, response = text.partition("\n---\n")
+    expect(response, f"{place}: no --- line")
+    first, headers, body = split_message(request)
+    method, target = first.split(" ")[:2]
+    headers = dict(headers)
+    if first.startswith("@padded "):
+        _, method, target, size = first.split(" ")
+        body = " " * int(size)
+    elif body.startswith("{") and "Content-Type" not in headers:
+        headers["Content-Type"] = "application/json"
+    status, wanted, pattern = split_message(response)
+    connection.request(method, target, body.encode("utf-8", "surrogateescape") if body else None, headers)
+    answer = connection.getresponse()
+    raw = answer.read().decode("utf-8")
+    try:
+        expect(answer.status == int(status), f"status {answer.status}, expected {status}")
+        for name, value in wanted:
+            got = answer.getheader(name, "")
+            expect(got == value, f"header {name}: {got!r}, expected {value!r}")
+        if pattern:
+            match(json.loads(pattern), json.loads(raw))
+    except Failure as failure:
+        raise Failure(f"{place}: {first}\n    {failure}\n    response: {raw[:600]}") from None
+
+
+def play(program, path):
+    with open(path, encoding="utf-8", errors="surrogateescape") as file:
+        text = "\n".join(line for line in file.read().split("\n") if not line.startswith("#"))
+    options = []
+    for found in re.findall(r"^@serve (.*)$", text, re.M):
+        options += found.split()
+    text = re.sub(r"^@serve .*\n", "", text, flags=re.M)
+    server = Server(program, options)
+    connection = server.connect()
+    try:
+        for number, exchange in enumerate(text.split("\n===\n"), 1):
+            lines = exchange.strip("\n").split("\n")
+            while lines and (lines[0] == "" or lines[0].startswith(("@write ", "@remove "))):
+                words = lines.pop(0).split(" ", 2)
+                if words[0] == "@write":
+                    server.write(words[1], words[2].replace("\\n", "\n"))
+                elif words[0] == "@remove":
+                    os.remove(os.path.join(server.templates, words[1]))
+            if lines:
+                play_exchange(server, connection, "\n".join(lines), f"exchange {number}")
+    finally:
+        connection.close()
+        server.stop()
+
+
+# ---- checks that are no simple exchanges ------------------------------------------------------------
+
+def raw(server, data, timeout=10):
+    """Sends bytes, returns all that comes back until the server closes or is silent."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=timeout * FACTOR) as connection:
+        if isinstance(data, bytes):
+            connection.sendall(data)
+        else:
+            for part in data:
+                connection.sendall(part)
+                time.sleep(0.02)
+        got = b""
+        try:
+            while True:
+                part = connection.recv(65536)
+                if not part:
+                    break
+                got += part
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return got
+
+
+def execute_bytes(body, headers=b"Connection: close\r\n"):
+    return (b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + headers +
+            b"Content-Length: %d\r\n\r\n" % len(body) + body)
+
+
+BODY = b'{"template":"echo","event":{"name":"E","data":[1,2]},"context":{"guild_id":"1"}}'
+
+
+def check_forms_of_bodies(program):
+    """Chunks, single bytes, Expect: 100-continue, pipelining, HTTP/1.0."""
+    server = Server(program)
+    try:
+        chunks = b"".join(b"%x\r\n%s\r\n" % (1, BODY[i:i + 1]) for i in range(len(BODY))) + b"0\r\n\r\n"
+        head = (b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n")
+        expect(b'"result":[1,2]' in raw(server, head + chunks), "chunked body")
+        expect(b'"result":[1,2]' in raw(server, [execute_bytes(BODY)[i:i + 40] for i in range(0, 300, 40)]),
+               "body in pieces")
+        answer = raw(server, execute_bytes(BODY, b"Expect: 100-continue\r\nConnection: close\r\n"))
+        expect(b"100 Continue" in answer and b'"result":[1,2]' in answer, "Expect: 100-continue")
+        answer = raw(server, execute_bytes(BODY, b"") + execute_bytes(BODY))
+        expect(answer.count(b'"result":[1,2]') == 2, "two requests in one go")
+        answer = raw(server, execute_bytes(BODY).replace(b"HTTP/1.1", b"HTTP/1.0"))
+        expect(b'"result":[1,2]' in answer, "HTTP/1.0")
+        answer = raw(server, head + b"zz\r\n\r\n")
+        expect(b" 400 " in answer or answer == b"", "bad chunk size")
+        expect(b" 400 " in raw(server, b"GARBAGE\r\n\r\n") or True, "garbage")
+        expect(server.execute("echo", data=1)[0] == 200, "lives on")
+    finally:
+        server.stop()
+
+
+def check_huge_bodies(program):
+    """Refused by their length, before anything is read."""
+    server = Server(program)
+    try:
+        for length in (b"30000000", b"9223372036854775807", b"9223372036854775808", b"1" * 40, b"-1", b"1x"):
+            answer = raw(server, b"POST /execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                         b"Content-Length: " + length + b"\r\n\r\n", timeout=3)
+            expect(answer.split(b" ")[1:2] in ([b"413"], [b"400"]), f"{length}: {answer[:200]}")
+        expect(server.execute("echo", data=1)[0] == 200, "lives on")
+    finally:
+        server.stop()
+
+
+def check_many_at_once(program):
+    """Many connections and guilds at the same time; every answer is for its own question."""
+    server = Server(program)
+
+    def one(worker):
+        connection = server.connect()
+        for i in range(50):
+            guild = str(1 + (worker * 7 + i) % 40)
+            status, answer = server.execute("whoami", guild, {"n": worker * 1000 + i}, connection)
+            expect(status == 200 and answer["result"] == [guild, worker * 1000 + i], f"{status} {answer}")
+        connection.close()
+
+    try:
+        with concurrent.futures.ThreadPoolExecutor(24) as pool:
+            for done in [pool.submit(one, i) for i in range(24)]:
+                done.result()
+    finally:
+        server.stop()
+
+
+def check_return_timeout(program):
+    """The caller gets an answer in time, the execution goes on and ends later."""
+    server = Server(program, ["--cpu-limit", "1500"])
+    try:
+        start = time.monotonic()
+        status, answer = server.execute("spin", wait_ms=100)
+        took = time.monotonic() - start
+        expect(status == 504 and answer["code"] == "return_timeout" and answer["execution_id"],
+               f"{status} {answer}")
+        expect(0.09 < took < 1.2 * FACTOR, f"took {took}")
+        status, answer = server.execute("counter")
+        expect(status == 200 and answer["result"] == 1, f"behind it: {status} {answer}")
+        expect(time.monotonic() - start > 1.4, "the mail of a guild is run in order")
+    finally:
+        server.stop()
+
+
+def check_shutdown(program):
+    """What runs is finished, callers get their answers, the exit status is 0."""
+    server = Server(program)
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(server.execute("busy")))
+    thread.start()
+    time.sleep(0.3)
+    kept = server.connect()
+    expect(server.execute("echo", "2", 1, kept)[0] == 200, "before")
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    try:
+        status, answer = server.execute("echo", "2", 1, kept)
+        expect(status == 503 and answer["code"] == "shutting_down", f"{status} {answer}")
+    except (ConnectionError, http.client.HTTPException):
+        pass # the run was over and the server gone
+    thread.join()
+    expect(answers[0][0] == 200 and answers[0][1]["result"] == "done", f"{answers}")
+    server.stop()
+
+    server = Server(program)
+    del answers[:]
+    thread = threading.Thread(target=lambda: answers.append(server.execute("spin")))
+    thread.start()
+    time.sleep(0.5)
+    server.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    start = time.monotonic()
+    server.stop(signal.SIGTERM) # the second signal ends it at once
+    thread.join()
+    expect(answers[0][0] == 503 and answers[0][1]["code"] == "shutting_down", f"{answers}")
+    expect(time.monotonic() - start < 5 * FACTOR, "took too long")
+
+
+def check_vanished_callers(program):
+    """Callers that go away in the middle leave nothing behind."""
+    server = Server(program, ["--cpu-limit", "300"])
+    try:
+        spin = execute_bytes(BODY.replace(b"echo", b"spin").replace(b'"1"', b'"9"'))
+        for i in range(20):
+            with socket.create_connection(("127.0.0.1", server.port)) as connection:
+                connection.sendall(spin if i % 2 else spin[:150])
+        time.sleep(0.5)
+        expect(server.execute("echo", "1", "x")[1]["result"] == "x", "others are served")
+    finally:
+        server.stop()
+
+
+def check_slow_senders(program):
+    """A connection that drips its request is closed, however lively it is."""
+    server = Server(program, ["--read-timeout", "1"])
+    try:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=20 * FACTOR) as connection:
+            start = time.monotonic()
+            closed = False
+            connection.settimeout(0.2)
+            connection.sendall(b"POST /execute HTTP/1.1\r\n")
+            while not closed and time.monotonic() - start < 15 * FACTOR:
+                try:
+                    connection.sendall(b"X-A: b\r\n")
+                    closed = connection.recv(100) == b""
+                except TimeoutError:
+                    pass
+                except ConnectionError:
+                    closed = True
+            expect(closed, "still open")
+        expect(server.execute("echo", "1", "x")[0] == 200, "others are served")
+    finally:
+        server.stop()
+
+
+def check_queue_full(program):
+    server = Server(program, ["--mailbox", "2", "--cpu-limit", "700"])
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            got = [done.result() for done in [pool.submit(server.execute, "spin") for _ in range(6)]]
+        codes = sorted(answer["code"] for _, answer in got)
+        expect(codes == ["execution_timeout"] * 2 + ["queue_full"] * 4, f"{codes}")
+        full = [answer for status, answer in got if status == 429]
+        expect(all(answer["retry_after_ms"] > 0 for answer in full), f"{full}")
+    finally:
+        server.stop()
+
+
+def check_quiet_beside_spinning(program):
+    """A guild with short events is not held up by guilds that spin."""
+    server = Server(program, ["--cpu-limit", "20000"])
+    try:
+        pool = concurrent.futures.ThreadPoolExecutor(32)
+        for i in range(32):
+            pool.submit(lambda guild: server.execute("spin", guild, wait_ms=500), str(100 + i))
+        time.sleep(0.3)
+        connection = server.connect()
+        times = []
+        for i in range(100):
+            start = time.monotonic()
+            status, _ = server.execute("whoami", "1", {"n": i}, connection)
+            times.append(time.monotonic() - start)
+            expect(status == 200, "status")
+        times.sort()
+        print(f"    beside 32 spinning guilds: median {times[50] * 1e3:.1f} ms, "
+              f"99 % {times[98] * 1e3:.1f} ms")
+        expect(times[98] < 0.1 * FACTOR, f"{times[-5:]}")
+        connection.close()
+        pool.shutdown()
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+    finally:
+        server.stop()
+
+
+def check_log(program):
+    """The log is a JSON object a line, whatever is printed."""
+    server = Server(program)
+    server.write("forge.luau", 'print("a\\n{\\"level\\":\\"error\\"}\\27[31m\\0\\255") warn("w")')
+    expect(server.execute("forge", "77")[0] == 200, "status")
+    log = server.stop()
+    lines = [json.loads(line) for line in log.strip().split("\n")]
+    mine = [line for line in lines if line.get("guild_id") == "77"]
+    expect(len(mine) == 2 and mine[0]["template"] == "forge" and mine[0]["level"] == "info" and
+           mine[0]["message"] == 'a\n{"level":"error"}\x1b[31m\0\ufffd' and mine[1]["level"] == "warn",
+           f"{mine}")
+
+
+def check_refused_starts(program):
+    for options, text in ((["--listen", "0.0.0.0"], "no authentication"),
+                          (["--listen", "nonsense"], "no IPv4 or IPv6"),
+                          (["--templates", "/nowhere"], "No such file"),
+                          (["--port", "99999"], "--port: expected")):
+        done = subprocess.run([program, "serve", "--port", "0", *options], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30 * FACTOR, cwd=HERE)
+        expect(done.returncode != 0 and text in done.stderr.decode(), f"{options}: {done.stderr}")
+
+
+def main():
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
+    program = os.path.abspath(sys.argv[1])
+    names = sys.argv[2:]
+    jobs = [(os.path.basename(path)[:-5], play, path)
+            for path in sorted(glob.glob(os.path.join(HERE, "*.http")))]
+    jobs += [(name[6:], function, None) for name, function in sorted(globals().items())
+             if name.startswith("check_")]
+    failed = 0
+    for name, function, path in jobs:
+        if names and name not in names:
+            continue
+        try:
+            function(program, path) if path else function(program)
+            print(f"ok    {name}")
+        except (Failure, OSError, http.client.HTTPException, ValueError) as failure:
+            failed += 1
+            print(f"FAIL  {name}: {type(failure).__name__}: {failure}")
+    print(f"{failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
