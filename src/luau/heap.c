@@ -627,10 +627,13 @@ void luH_trim(Global_ *g)
 {
     if (g->gc.phase == GC_SWEEP)
         return; /* its cursor points into the list */
+    int released = 0;
     for (Slab **link = &g->heap.slabs, *slab; (slab = *link) != NULL;) {
         if (slab->used == 0 && !slab->cut) {
             *link = slab->next;
             release_slab(g, slab);
+            if (++released % 64 == 0)
+                luau_pollkill(g->running ? g->running : g->main);
         } else {
             link = &slab->next;
         }

@@ -202,8 +202,8 @@ static int array_index(Value key)
 static void reserve_parts(lua_State *L, const Table *t, Value key, int array_size, int hash_count)
 {
     size_t bytes = hash_count > 0 ? nodes_size(log2_of(hash_count), true) : 0;
-    if (array_size > t->array_size) /* the old array may still be there while it is copied */
-        bytes += (size_t)array_size * sizeof(Value);
+    if (array_size > t->array_size) /* what it grows by: big ones grow in place */
+        bytes += (size_t)(array_size - t->array_size) * sizeof(Value);
     bool always = false;
 #ifdef LUAU_DEBUG
     always = (G(L)->test_modes & LUAU_TEST_GC_ALWAYS) != 0;

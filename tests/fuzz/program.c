@@ -995,11 +995,14 @@ void program_write(Strbuf *out, FuzzBytes *input, const ProgramOptions *options)
     Writer w = {.out = out, .in = input, .options = options, .vararg = true};
     /* Stored to once more, so that the functions that use it are new objects each time at all levels
      * of optimisation. */
-    put(&w, "local T, P, K = ... T = T ");
+    put(&w, "local T, P, K = ... T = T do ");
     while (bytes_left(input) && out->length < PROGRAM_BYTES_MAX) {
         statement(&w);
         gap(&w);
-        if (w.var_count > VARS_MAX / 2)
-            w.var_count = VARS_MAX / 4;
+        if (w.var_count > VARS_MAX / 2) { /* a function has 200 locals at most */
+            put(&w, "end do ");
+            w.var_count = 0;
+        }
     }
+    put(&w, "end");
 }
