@@ -1,9 +1,9 @@
 /* call.h: one HTTP request on its way through the server. Internal to this layer.
  *
- * A call is held by its connection and, while the worker has its action, by the action; the last one
- * frees it. While the worker runs, the connection is suspended; whoever changes the state from
- * CALL_WAITING to something else (the completion, or the clock when the caller's patience ends) wrote
- * the response and resumes the connection. */
+ * A call is held by its connection and, while the worker has its action, by the action; the last
+ * one frees it. While the worker runs, the connection is suspended; whoever changes the state from
+ * CALL_WAITING to something else (the completion, or the clock when the caller's patience ends)
+ * wrote the response and resumes the connection. */
 #ifndef API_CALL_H
 #define API_CALL_H
 
@@ -48,8 +48,8 @@ void call_release(ApiCall *call);
 /* Writes an Error body as the call's response. */
 void call_fail(ApiCall *call, const ApiError *error);
 
-/* POST /execute (execute.c): the body is complete. True: the call waits (its connection is suspended);
- * false: the response is there. */
+/* POST /execute (execute.c): the body is complete. True: the call waits (its connection is
+ * suspended); false: the response is there. */
 bool execute_start(ApiCall *call);
 /* The caller's patience ended. */
 void execute_timeout(ApiCall *call);

@@ -1,5 +1,5 @@
-/* connections.h: open connections and how long they take to send a request. libmicrohttpd closes what
- * is silent; this closes what drips. */
+/* connections.h: open connections and how long they take to send a request. libmicrohttpd closes
+ * what is silent; this closes what drips. */
 #ifndef API_CONNECTIONS_H
 #define API_CONNECTIONS_H
 

@@ -6,7 +6,8 @@
 #include "base/clock.h"
 #include "base/jsontext.h"
 
-/* ---- Answers ---------------------------------------------------------------------------------- */
+/* ---- Answers ----------------------------------------------------------------------------------
+ */
 
 static void fail_text(ApiCall *call, unsigned status, const char *code, const char *message)
 {
@@ -17,7 +18,8 @@ static void fail_text(ApiCall *call, unsigned status, const char *code, const ch
 /* The part of the response that is known before the run; the result follows it. */
 static void begin_response(ApiCall *call, const KhronosTemplate *t)
 {
-    strbuf_printf(&call->result, "{\"execution_id\":\"%s\",\"template\":\"%s\",\"version\":%u,\"result\":",
+    strbuf_printf(&call->result,
+                  "{\"execution_id\":\"%s\",\"template\":\"%s\",\"version\":%u,\"result\":",
                   call->execution_id, call->template_name, (unsigned)template_version(t));
 }
 
@@ -47,9 +49,13 @@ static void fail_execution(ApiCall *call, KhronosExecution *x)
 {
     const KhronosLimits *limits = server_limits(call->server);
     ApiError error = {
-        .status = 422, .message = x->message.length ? x->message.data : "",
-        .message_length = x->message.length, .template_name = call->template_name, .path = x->path,
-        .line = x->line, .traceback = x->traceback.length ? x->traceback.data : NULL,
+        .status = 422,
+        .message = x->message.length ? x->message.data : "",
+        .message_length = x->message.length,
+        .template_name = call->template_name,
+        .path = x->path,
+        .line = x->line,
+        .traceback = x->traceback.length ? x->traceback.data : NULL,
         .traceback_length = x->traceback.length,
     };
     switch (x->status) {
@@ -79,7 +85,9 @@ static void fail_execution(ApiCall *call, KhronosExecution *x)
 static void answer(ApiCall *call)
 {
     KhronosExecution *x = &call->action.execution;
-    ApiError busy = {.status = 429, .code = "queue_full", .retry_after_ms = 1000,
+    ApiError busy = {.status = 429,
+                     .code = "queue_full",
+                     .retry_after_ms = 1000,
                      .template_name = call->template_name,
                      .message = "the guild has as many actions waiting as it may have"};
     switch (call->action.outcome) {
@@ -97,7 +105,8 @@ static void answer(ApiCall *call)
     }
 }
 
-/* ---- The action ------------------------------------------------------------------------------- */
+/* ---- The action -------------------------------------------------------------------------------
+ */
 
 /* On the worker's thread, or inside worker_submit. */
 static void on_complete(LuaVmAction *action)
@@ -119,9 +128,12 @@ static void on_complete(LuaVmAction *action)
 void execute_timeout(ApiCall *call)
 {
     ApiError error = {
-        .status = 504, .code = "return_timeout", .template_name = call->template_name,
+        .status = 504,
+        .code = "return_timeout",
+        .template_name = call->template_name,
         .message = "the template did not return in time; the execution goes on",
-        .execution_id = call->execution_id, .limit = call->request.wait_ms,
+        .execution_id = call->execution_id,
+        .limit = call->request.wait_ms,
     };
     call_fail(call, &error);
     MHD_resume_connection(call->connection);
@@ -134,13 +146,14 @@ static void fill_action(ApiCall *call, KhronosTemplate *t)
         .guild_id = call->request.guild_id,
         .complete = on_complete,
         .userdata = call,
-        .execution = {
-            .template_version = t,
-            .event = &call->request.event,
-            .id = call->execution_id,
-            .out = &call->result,
-            .keep_logs = call->with_logs,
-        },
+        .execution =
+            {
+                .template_version = t,
+                .event = &call->request.event,
+                .id = call->execution_id,
+                .out = &call->result,
+                .keep_logs = call->with_logs,
+            },
     };
 }
 
@@ -156,7 +169,9 @@ bool execute_start(ApiCall *call)
     memcpy(call->template_name, name->data, name->length);
     KhronosTemplate *t = templates_get(server_templates(call->server), name->data, name->length);
     if (!t) {
-        ApiError error = {.status = 404, .code = "not_found", .message = "there is no such template",
+        ApiError error = {.status = 404,
+                          .code = "not_found",
+                          .message = "there is no such template",
                           .template_name = call->template_name};
         call_fail(call, &error);
         return false;

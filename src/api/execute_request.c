@@ -15,11 +15,16 @@ uint64_t guild_id_read(const char *text, size_t length)
     return id;
 }
 
-static void read_context(JsonReader *reader, ExecuteRequest *request, char *error, size_t error_size)
+static void read_context(JsonReader *reader, ExecuteRequest *request, char *error,
+                         size_t error_size)
 {
     static const char *const names[] = {"guild_id"};
-    JsonObject o = {.reader = reader, .pointer = "/context", .names = names, .count = 1,
-                    .error = error, .error_size = error_size};
+    JsonObject o = {.reader = reader,
+                    .pointer = "/context",
+                    .names = names,
+                    .count = 1,
+                    .error = error,
+                    .error_size = error_size};
     JsonString id;
     while (jsonobj_next(&o) >= 0) {
         if (!jsonobj_string(&o, &id))
@@ -47,8 +52,12 @@ bool execute_request_read(char *body, size_t length, ExecuteRequest *request, ch
     enum { TEMPLATE, EVENT, CONTEXT, WAIT_MS, COUNT };
     static const char *const names[COUNT] = {"template", "event", "context", "wait_ms"};
     JsonReader reader;
-    JsonObject o = {.reader = &reader, .pointer = "", .names = names, .count = COUNT,
-                    .error = error, .error_size = error_size};
+    JsonObject o = {.reader = &reader,
+                    .pointer = "",
+                    .names = names,
+                    .count = COUNT,
+                    .error = error,
+                    .error_size = error_size};
     int64_t wait_ms = WAIT_MS_DEFAULT;
     *request = (ExecuteRequest){.wait_ms = 0};
     error[0] = '\0';

@@ -1,5 +1,5 @@
-/* execute_request.h: the body of POST /execute, read without a tree: the envelope is taken apart, the
- * event's data is only checked and left where it is. */
+/* execute_request.h: the body of POST /execute, read without a tree: the envelope is taken apart,
+ * the event's data is only checked and left where it is. */
 #ifndef API_EXECUTE_REQUEST_H
 #define API_EXECUTE_REQUEST_H
 
@@ -19,8 +19,8 @@ typedef struct ExecuteRequest {
     unsigned wait_ms;
 } ExecuteRequest;
 
-/* The body is changed (escapes are undone in place) and must outlive the request. False: a complaint
- * with the place (JSON pointer, or line and column). */
+/* The body is changed (escapes are undone in place) and must outlive the request. False: a
+ * complaint with the place (JSON pointer, or line and column). */
 bool execute_request_read(char *body, size_t length, ExecuteRequest *request, char *error,
                           size_t error_size);
 

@@ -19,7 +19,7 @@ enum { DISCARD_MAX_BYTES = 16 << 20, SWEEP_NS = 1000000000 };
 struct ApiServer {
     ApiOptions options;
     struct MHD_Daemon *daemon;
-    int listen_fd;   /* after api_refuse: ours to close; else -1 */
+    int listen_fd; /* after api_refuse: ours to close; else -1 */
     uint16_t port;
     char loopback_host[64];
     ConnectionList connections;
@@ -27,10 +27,11 @@ struct ApiServer {
     atomic_bool stopping;
     uint64_t swept_ns; /* of the ticking thread */
     pthread_mutex_t lock;
-    ApiCall *waiting;  /* under the lock */
+    ApiCall *waiting; /* under the lock */
 };
 
-/* ---- Routes ----------------------------------------------------------------------------------- */
+/* ---- Routes -----------------------------------------------------------------------------------
+ */
 
 typedef struct Route {
     const char *method, *path;
@@ -53,7 +54,8 @@ static const Route ROUTES[] = {
     {"GET", "/healthz", NO_QUERIES, false, healthz},
 };
 
-/* ---- Calls ------------------------------------------------------------------------------------ */
+/* ---- Calls ------------------------------------------------------------------------------------
+ */
 
 Worker *server_worker(ApiServer *server)
 {
@@ -128,15 +130,17 @@ static void fail_simple(ApiCall *call, unsigned status, const char *code, const 
     call_fail(call, &error);
 }
 
-/* ---- Responses -------------------------------------------------------------------------------- */
+/* ---- Responses --------------------------------------------------------------------------------
+ */
 
 static enum MHD_Result send_response(ApiCall *call)
 {
     size_t length;
     char *data = strbuf_take(&call->response, &length);
-    struct MHD_Response *response =
-        data ? MHD_create_response_from_buffer(length, data, MHD_RESPMEM_MUST_FREE)
-             : MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = data ? MHD_create_response_from_buffer(length, data,
+                                                                           MHD_RESPMEM_MUST_FREE)
+                                         : MHD_create_response_from_buffer(0, NULL,
+                                                                           MHD_RESPMEM_PERSISTENT);
     if (!response) {
         free(data);
         return MHD_NO;
@@ -156,7 +160,8 @@ static enum MHD_Result send_response(ApiCall *call)
     return result;
 }
 
-/* ---- Requests --------------------------------------------------------------------------------- */
+/* ---- Requests ---------------------------------------------------------------------------------
+ */
 
 static const char *header(ApiCall *call, const char *name)
 {
@@ -234,12 +239,14 @@ static bool check_body_headers(ApiCall *call)
 {
     const char *length = header(call, "Content-Length");
     unsigned long long max = call->server->options.body_max_bytes;
-    /* A body that is only a little too large is read and thrown away, so that its sender, who is busy
-     * sending, gets to see the answer. Digits were checked by the library; 19 cannot overflow. */
+    /* A body that is only a little too large is read and thrown away, so that its sender, who is
+     * busy sending, gets to see the answer. Digits were checked by the library; 19 cannot overflow.
+     */
     if (length && (strlen(length) > 19 || strtoull(length, NULL, 10) > max + DISCARD_MAX_BYTES)) {
         char text[96];
         snprintf(text, sizeof(text), "the body may have %llu bytes", max);
-        ApiError error = {.status = 413, .code = "payload_too_large", .message = text, .limit = max};
+        ApiError error = {
+            .status = 413, .code = "payload_too_large", .message = text, .limit = max};
         call_fail(call, &error);
         return false;
     }
@@ -274,8 +281,8 @@ static ApiCall *new_call(ApiServer *server, struct MHD_Connection *connection)
     ApiCall *call = calloc(1, sizeof(*call));
     if (!call)
         return NULL;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     call->server = server;
     call->connection = connection;
     call->tracked = info ? info->socket_context : NULL;
@@ -323,7 +330,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
         return send_response(call);
     connection_busy(&server->connections, call->tracked, true);
     if (call->discarded > 0) {
-        ApiError error = {.status = 413, .code = "payload_too_large",
+        ApiError error = {.status = 413,
+                          .code = "payload_too_large",
                           .message = "the body is larger than it may be",
                           .limit = server->options.body_max_bytes};
         call_fail(call, &error);
@@ -352,8 +360,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 {
     ApiServer *server = arg;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         *socket_context = info ? connection_add(&server->connections, info->connect_fd) : NULL;
     } else {
         connection_remove(&server->connections, *socket_context);
@@ -361,7 +369,8 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
     }
 }
 
-/* ---- Life ------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------
+ */
 
 void api_default_options(ApiOptions *options)
 {
@@ -381,7 +390,8 @@ typedef union Address {
     struct sockaddr_in6 v6;
 } Address;
 
-static bool read_address(const ApiOptions *options, Address *address, char *error, size_t error_size)
+static bool read_address(const ApiOptions *options, Address *address, char *error,
+                         size_t error_size)
 {
     memset(address, 0, sizeof(*address));
     bool loopback;
@@ -414,17 +424,14 @@ static struct MHD_Daemon *start_daemon(ApiServer *server, const Address *address
         {MHD_OPTION_THREAD_POOL_SIZE, server->options.threads, NULL},
         {MHD_OPTION_END, 0, NULL},
     };
-    return MHD_start_daemon(flags, server->options.port, NULL, NULL, on_request, server,
-                            MHD_OPTION_SOCK_ADDR, &address->any,
-                            MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, server,
-                            MHD_OPTION_CONNECTION_LIMIT, server->options.connections_max,
-                            MHD_OPTION_CONNECTION_TIMEOUT, server->options.read_timeout_s,
-                            MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-                            MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u,
-                            MHD_OPTION_STRICT_FOR_CLIENT, 1,
-                            server->options.threads > 1 ? MHD_OPTION_ARRAY : MHD_OPTION_END, pool,
-                            MHD_OPTION_END);
+    return MHD_start_daemon(
+        flags, server->options.port, NULL, NULL, on_request, server, MHD_OPTION_SOCK_ADDR,
+        &address->any, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
+        server->options.connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+        server->options.read_timeout_s, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
+        MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        server->options.threads > 1 ? MHD_OPTION_ARRAY : MHD_OPTION_END, pool, MHD_OPTION_END);
 }
 
 ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size)
@@ -455,7 +462,8 @@ ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size)
         free(server);
         return NULL;
     }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_BIND_PORT);
+    const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon,
+                                                           MHD_DAEMON_INFO_BIND_PORT);
     server->port = info ? info->port : options->port;
     return server;
 }

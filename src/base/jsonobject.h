@@ -1,5 +1,5 @@
-/* jsonobject.h: reads an object with known fields: no unknown ones, none twice; every complaint says
- * where (a JSON pointer) and what was expected. For what people send us, not for their data.
+/* jsonobject.h: reads an object with known fields: no unknown ones, none twice; every complaint
+ * says where (a JSON pointer) and what was expected. For what people send us, not for their data.
  *
  *     static const char *const names[] = {"name", "count"};
  *     JsonObject o = {.reader = &r, .pointer = "/thing", .names = names, .count = 2, .error = text,

@@ -9,7 +9,8 @@
 #include <emmintrin.h>
 #endif
 
-/* ---- Bytes ------------------------------------------------------------------------------------ */
+/* ---- Bytes ------------------------------------------------------------------------------------
+ */
 
 bool json_fail(JsonReader *r, const char *at, const char *message)
 {
@@ -115,7 +116,8 @@ size_t json_utf8_valid(const char *data, size_t length)
     return length;
 }
 
-/* ---- Strings ---------------------------------------------------------------------------------- */
+/* ---- Strings ----------------------------------------------------------------------------------
+ */
 
 /* Value of four hex digits, or -1. */
 static int hex4(const char *p, const char *end)
@@ -143,8 +145,14 @@ static const char *check_escape(JsonReader *r, const char *p)
         return NULL;
     }
     switch (p[1]) {
-    case '"': case '\\': case '/': case 'b': case 'f': case 'n': case 'r': case 't':
-        return p + 2;
+    case '"':
+    case '\\':
+    case '/':
+    case 'b':
+    case 'f':
+    case 'n':
+    case 'r':
+    case 't': return p + 2;
     case 'u': {
         int unit = hex4(p + 2, r->end);
         if (unit < 0) {
@@ -161,9 +169,7 @@ static const char *check_escape(JsonReader *r, const char *p)
         json_fail(r, p, "lone surrogate in a string");
         return NULL;
     }
-    default:
-        json_fail(r, p, "unknown escape in a string");
-        return NULL;
+    default: json_fail(r, p, "unknown escape in a string"); return NULL;
     }
 }
 
@@ -302,7 +308,8 @@ bool json_equals(const JsonString *string, const char *text)
     return json_unescape(string, plain) == length && memcmp(plain, text, length) == 0;
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------- */
+/* ---- Numbers ----------------------------------------------------------------------------------
+ */
 
 static const char *skip_digits(const char *p, const char *end)
 {
@@ -378,7 +385,8 @@ bool json_number(JsonReader *r, JsonNumber *number)
     return true;
 }
 
-/* ---- Values and containers -------------------------------------------------------------------- */
+/* ---- Values and containers --------------------------------------------------------------------
+ */
 
 void json_open(JsonReader *r, const char *text, size_t length)
 {
@@ -401,12 +409,18 @@ JsonKind json_peek(JsonReader *r)
     case 'n': return JSON_NULL;
     case 't': return JSON_TRUE;
     case 'f': return JSON_FALSE;
-    case '-': case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7':
-    case '8': case '9':
-        return JSON_NUMBER;
-    default:
-        json_fail(r, r->p, "expected a value");
-        return JSON_NONE;
+    case '-':
+    case '0':
+    case '1':
+    case '2':
+    case '3':
+    case '4':
+    case '5':
+    case '6':
+    case '7':
+    case '8':
+    case '9': return JSON_NUMBER;
+    default: json_fail(r, r->p, "expected a value"); return JSON_NONE;
     }
 }
 

@@ -1,9 +1,9 @@
 /* jsontext.h: JSON text, read and written without a tree between (RFC 8259).
  *
- * Reading is a cursor over bytes that the caller owns: look at the kind of the next value, then read
- * it, enter it or skip it. Every function checks what it passes over completely: grammar, UTF-8,
- * escapes, depth. Text that was skipped once is valid JSON. After the first error `error` is set,
- * every function returns false at once, and the place is kept.
+ * Reading is a cursor over bytes that the caller owns: look at the kind of the next value, then
+ * read it, enter it or skip it. Every function checks what it passes over completely: grammar,
+ * UTF-8, escapes, depth. Text that was skipped once is valid JSON. After the first error `error` is
+ * set, every function returns false at once, and the place is kept.
  *
  *     JsonReader r;
  *     json_open(&r, text, length);
@@ -36,7 +36,7 @@ typedef struct JsonReader {
     int depth;            /* containers entered and not yet left */
     bool first;           /* the container entered last has not given a value yet */
     uint64_t objects;     /* bit i: level i is an object */
-    void (*poll)(void *arg); /* NULL, or called every JSON_POLL_BYTES inside long strings and runs of
+    void (*poll)(void *arg); /* NULL, or called every JSON_POLL_BYTES in long strings and runs of
                                 blanks; may leave by longjmp: the reader owns nothing */
     void *poll_arg;
 } JsonReader;
@@ -49,7 +49,11 @@ typedef struct JsonString {
     bool escaped;         /* has escapes: json_unescape before use */
 } JsonString;
 
-typedef enum JsonNumberKind { JSON_INT64, JSON_UINT64 /* above 2^63 - 1 */, JSON_DOUBLE } JsonNumberKind;
+typedef enum JsonNumberKind {
+    JSON_INT64,
+    JSON_UINT64, /* above 2^63 - 1 */
+    JSON_DOUBLE
+} JsonNumberKind;
 typedef struct JsonNumber {
     JsonNumberKind kind;
     union { int64_t i; uint64_t u; double d; };
@@ -59,8 +63,8 @@ void json_open(JsonReader *r, const char *text, size_t length);
 /* Kind of the next value, which is not consumed. */
 JsonKind json_peek(JsonReader *r);
 bool json_string(JsonReader *r, JsonString *string);
-/* Integers without fraction and exponent that fit 64 bits are exact; the rest is the nearest double;
- * one that rounds to infinity is an error; -0 is a double. */
+/* Integers without fraction and exponent that fit 64 bits are exact; the rest is the nearest
+ * double; one that rounds to infinity is an error; -0 is a double. */
 bool json_number(JsonReader *r, JsonNumber *number);
 bool json_literal(JsonReader *r); /* consumes null, true or false */
 /* Enters the array or object that json_peek announced. */
@@ -75,8 +79,9 @@ bool json_fail(JsonReader *r, const char *at, const char *message); /* sets the 
 /* `line 3, column 7: expected a value`, at most `size` bytes with the NUL. */
 void json_describe(const JsonReader *r, char *text, size_t size);
 
-/* Writes the string's bytes without escapes: at most string->length of them, no NUL; `out` may be the
- * string's own place. Returns how many. The string must come from json_string or json_member. */
+/* Writes the string's bytes without escapes: at most string->length of them, no NUL; `out` may be
+ * the string's own place. Returns how many. The string must come from json_string or json_member.
+ * */
 size_t json_unescape(const JsonString *string, char *out);
 /* Exactly what json_unescape will return. */
 size_t json_unescaped_length(const JsonString *string);
@@ -87,15 +92,15 @@ bool json_equals(const JsonString *string, const char *text);
 size_t json_utf8_valid(const char *data, size_t length);
 
 /* ---- Writing ---- */
-/* A string with its quotes. False and *bad_offset if it is not UTF-8 (what was written then is to be
- * thrown away). */
+/* A string with its quotes. False and *bad_offset if it is not UTF-8 (what was written then is to
+ * be thrown away). */
 bool json_put_string(Strbuf *out, const char *data, size_t length, size_t *bad_offset);
 /* Bytes known to be UTF-8, escaped, without the quotes around them. */
 void json_put_escaped(Strbuf *out, const char *data, size_t length);
 /* A string with U+FFFD in the place of bytes that are no UTF-8. */
 void json_put_lossy(Strbuf *out, const char *data, size_t length);
-/* A finite number: digits alone when integral and within +-2^53, else the shortest decimal that reads
- * back the same, with a point or an exponent in it. */
+/* A finite number: digits alone when integral and within +-2^53, else the shortest decimal that
+ * reads back the same, with a point or an exponent in it. */
 void json_put_number(Strbuf *out, double value);
 void json_put_i64(Strbuf *out, int64_t value);
 void json_put_u64(Strbuf *out, uint64_t value);

@@ -16,7 +16,8 @@ static void put_escape(Strbuf *out, unsigned char c)
     char text[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
     size_t length = 2;
     switch (c) {
-    case '"': case '\\': text[1] = (char)c; break;
+    case '"':
+    case '\\': text[1] = (char)c; break;
     case '\b': text[1] = 'b'; break;
     case '\f': text[1] = 'f'; break;
     case '\n': text[1] = 'n'; break;

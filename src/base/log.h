@@ -1,5 +1,5 @@
-/* log.h: the operator's log: one JSON object a line on standard error, written with one system call,
- * so that lines of different threads never mix and nothing a tenant prints can forge one. */
+/* log.h: the operator's log: one JSON object a line on standard error, written with one system
+ * call, so that lines of different threads never mix and nothing a tenant prints can forge one. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

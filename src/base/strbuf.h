@@ -1,7 +1,8 @@
 /* strbuf.h: a growable byte buffer with a ceiling.
  *
  * Failure is sticky: once memory is out or the ceiling is passed, `failed` is set and every later
- * append does nothing, so a writer checks once at its end. The owner of the struct owns the bytes. */
+ * append does nothing, so a writer checks once at its end. The owner of the struct owns the bytes.
+ * */
 #ifndef BASE_STRBUF_H
 #define BASE_STRBUF_H
 

@@ -10,8 +10,8 @@ static void print_help(void)
 {
     puts("usage: template-worker check FILE...\n"
          "\n"
-         "Compiles the files without running them and reports every syntax error found, with the line\n"
-         "and a mark under the place. Exit status 1 if there was any.");
+         "Compiles the files without running them and reports every syntax error found, with\n"
+         "the line and a mark under the place. Exit status 1 if there was any.");
 }
 
 /* 1 if the file is not fine. */
@@ -25,7 +25,8 @@ static int check_file(const char *path)
     luau_CompileOptions options;
     luau_compile_defaults(&options);
     luau_Diagnostic *found = calloc(DIAGNOSTICS_MAX, sizeof(*found));
-    int count = found ? luau_check(source.data, source.length, &options, found, DIAGNOSTICS_MAX) : 0;
+    int count = found ? luau_check(source.data, source.length, &options, found, DIAGNOSTICS_MAX)
+                      : 0;
     for (int i = 0; i < count; i++)
         cli_diagnostic(path, source.data, source.length, &found[i]);
     if (count == 0 && found) {

@@ -34,8 +34,8 @@ static int compile_file(const char *path, int optimization)
     if (optimization >= 0)
         options.optimization = optimization;
     strbuf_printf(&name, "@%s", path);
-    luau_Module *module =
-        luau_compile(source.data, source.length, strbuf_cstr(&name), &options, &diagnostic);
+    luau_Module *module = luau_compile(source.data, source.length, strbuf_cstr(&name), &options,
+                                       &diagnostic);
     if (module) {
         luau_module_list(module, print_text, stdout);
         luau_module_release(module);

@@ -24,18 +24,20 @@ static void print_help(void)
     puts("usage: template-worker run [OPTIONS] FILE\n"
          "       template-worker run --bare FILE [ARGUMENTS...]\n"
          "\n"
-         "Runs a template (a file, or a folder with init.luau) once as the server would: in the sandbox,\n"
-         "with `local event, ctx = ...`, under the usual limits. What it prints goes to standard output,\n"
-         "warnings to standard error, and the value it returns is printed last, as JSON.\n"
+         "Runs a template (a file, or a folder with init.luau) once as the server would: in\n"
+         "the sandbox, with `local event, ctx = ...`, under the usual limits. What it prints\n"
+         "goes to standard output, warnings to standard error, and the value it returns is\n"
+         "printed last, as JSON.\n"
          "\n"
          "  --event FILE   the event, a JSON object: {\"name\": ..., \"data\": ..., ...}\n"
          "                 (default: {\"name\": \"Run\"})\n"
          "  --guild ID     the guild (default: 1)\n"
-         "  --bare         run a plain Luau program instead: the whole standard library, require from\n"
-         "                 the file system, ARGUMENTS as `...`, no sandbox and no limits\n"
+         "  --bare         run a plain Luau program instead: the whole standard library,\n"
+         "                 require from the file system, ARGUMENTS as `...`, no sandbox and\n"
+         "                 no limits\n"
          "\n"
-         "Exit status 1 if the template or program failed; its error is on standard error, with the file,\n"
-         "the line and a traceback.");
+         "Exit status 1 if the template or program failed; its error is on standard error,\n"
+         "with the file, the line and a traceback.");
 }
 
 static void on_line(void *userdata, uint64_t guild_id, const char *template_name, int level,
@@ -51,7 +53,8 @@ static void on_line(void *userdata, uint64_t guild_id, const char *template_name
     fputc('\n', out);
 }
 
-/* ---- The event -------------------------------------------------------------------------------- */
+/* ---- The event --------------------------------------------------------------------------------
+ */
 
 static bool read_event(const char *path, Strbuf *text, KhronosEvent *event)
 {
@@ -62,8 +65,8 @@ static bool read_event(const char *path, Strbuf *text, KhronosEvent *event)
     } else {
         int code = strbuf_readfile(text, path, EVENT_MAX_BYTES);
         if (code != 0) {
-            cli_error("%s: %s", path, code == EFBIG ? "larger than 4 MiB"
-                                                    : strerror_r(code, error, sizeof(error)));
+            cli_error("%s: %s", path,
+                      code == EFBIG ? "larger than 4 MiB" : strerror_r(code, error, sizeof(error)));
             return false;
         }
     }
@@ -78,7 +81,8 @@ static bool read_event(const char *path, Strbuf *text, KhronosEvent *event)
     return ok;
 }
 
-/* ---- The run ---------------------------------------------------------------------------------- */
+/* ---- The run ----------------------------------------------------------------------------------
+ */
 
 static int print_outcome(KhronosExecution *x, const Strbuf *result)
 {
@@ -169,7 +173,8 @@ static int run_template(const char *path, const RunOptions *options)
     return exit_status;
 }
 
-/* ---- Arguments -------------------------------------------------------------------------------- */
+/* ---- Arguments --------------------------------------------------------------------------------
+ */
 
 static bool read_test_modes(const char *text, int *modes)
 {
@@ -192,11 +197,13 @@ static bool read_test_modes(const char *text, int *modes)
 static int read_options(int argc, char **argv, RunOptions *run)
 {
     enum { BARE = 256, EVENT, GUILD, TEST_MODE, FAIL_ALLOC };
-    static const struct option options[] = {
-        {"help", no_argument, NULL, 'h'},           {"bare", no_argument, NULL, BARE},
-        {"event", required_argument, NULL, EVENT},  {"guild", required_argument, NULL, GUILD},
-        {"test-mode", required_argument, NULL, TEST_MODE},
-        {"fail-alloc", required_argument, NULL, FAIL_ALLOC}, {0}};
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+                                            {"bare", no_argument, NULL, BARE},
+                                            {"event", required_argument, NULL, EVENT},
+                                            {"guild", required_argument, NULL, GUILD},
+                                            {"test-mode", required_argument, NULL, TEST_MODE},
+                                            {"fail-alloc", required_argument, NULL, FAIL_ALLOC},
+                                            {0}};
     /* "-": every argument comes in order, so that options may follow the file, but not with --bare,
      * whose arguments are the program's. */
     for (int option; (option = getopt_long(argc, argv, "-h", options, NULL)) != -1;) {

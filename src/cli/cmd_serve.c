@@ -1,5 +1,5 @@
-/* template-worker serve: worker, template cache and HTTP server under one event loop, which waits for
- * signals and ticks. */
+/* template-worker serve: worker, template cache and HTTP server under one event loop, which waits
+ * for signals and ticks. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,12 +46,14 @@ static void print_help(void)
          "  --mailbox N          actions a guild may have waiting (1024)\n"
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
-         "POST /execute runs a template, GET /healthz tells that the server lives. Templates are read\n"
-         "again when they change. SIGTERM and SIGINT end the server once what runs is done (30 s at\n"
-         "most); a second one ends it at once. The log is on standard error, a JSON object a line.");
+         "POST /execute runs a template, GET /healthz tells that the server lives. Templates\n"
+         "are read again when they change. SIGTERM and SIGINT end the server once what runs\n"
+         "is done (30 s at most); a second one ends it at once. The log is on standard error,\n"
+         "a JSON object a line.");
 }
 
-/* ---- Shutting down ---------------------------------------------------------------------------- */
+/* ---- Shutting down ----------------------------------------------------------------------------
+ */
 
 static void on_signal(uv_signal_t *handle, int number)
 {
@@ -84,7 +86,8 @@ static void flush_responses(ApiServer *api)
         uv_sleep(10);
 }
 
-/* ---- Serving ---------------------------------------------------------------------------------- */
+/* ---- Serving ----------------------------------------------------------------------------------
+ */
 
 static void on_line(void *userdata, uint64_t guild_id, const char *template_name, int level,
                     const char *text, size_t length)
@@ -134,8 +137,7 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     int exit_status = EXIT_WORK_FAILED;
     options->worker.sandbox = sandbox;
     options->worker.log = (KhronosLog){.line = on_line};
-    TemplateCache *templates =
-        templates_open(sandbox, options->templates, error, sizeof(error));
+    TemplateCache *templates = templates_open(sandbox, options->templates, error, sizeof(error));
     service.worker = templates ? worker_start(&options->worker, error, sizeof(error)) : NULL;
     if (service.worker) {
         options->api.worker = service.worker;
@@ -161,9 +163,21 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     return exit_status;
 }
 
-/* ---- Arguments -------------------------------------------------------------------------------- */
+/* ---- Arguments --------------------------------------------------------------------------------
+ */
 
-enum { TEMPLATES = 256, LISTEN, PORT, THREADS, HTTP_THREADS, MEMORY, CPU, WALL, MAILBOX, READ_TIMEOUT };
+enum {
+    TEMPLATES = 256,
+    LISTEN,
+    PORT,
+    THREADS,
+    HTTP_THREADS,
+    MEMORY,
+    CPU,
+    WALL,
+    MAILBOX,
+    READ_TIMEOUT
+};
 
 static bool set_number(int option, const char *plain_name, const char *text,
                        ServeOptions *serve_options)
@@ -217,19 +231,18 @@ static bool set_number(int option, const char *plain_name, const char *text,
 
 int cmd_serve(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"help", no_argument, NULL, 'h'},
-        {"templates", required_argument, NULL, TEMPLATES},
-        {"listen", required_argument, NULL, LISTEN},
-        {"port", required_argument, NULL, PORT},
-        {"threads", required_argument, NULL, THREADS},
-        {"http-threads", required_argument, NULL, HTTP_THREADS},
-        {"memory-limit", required_argument, NULL, MEMORY},
-        {"cpu-limit", required_argument, NULL, CPU},
-        {"wall-limit", required_argument, NULL, WALL},
-        {"mailbox", required_argument, NULL, MAILBOX},
-        {"read-timeout", required_argument, NULL, READ_TIMEOUT},
-        {0}};
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+                                            {"templates", required_argument, NULL, TEMPLATES},
+                                            {"listen", required_argument, NULL, LISTEN},
+                                            {"port", required_argument, NULL, PORT},
+                                            {"threads", required_argument, NULL, THREADS},
+                                            {"http-threads", required_argument, NULL, HTTP_THREADS},
+                                            {"memory-limit", required_argument, NULL, MEMORY},
+                                            {"cpu-limit", required_argument, NULL, CPU},
+                                            {"wall-limit", required_argument, NULL, WALL},
+                                            {"mailbox", required_argument, NULL, MAILBOX},
+                                            {"read-timeout", required_argument, NULL, READ_TIMEOUT},
+                                            {0}};
     ServeOptions serve_options = {.templates = "templates"};
     worker_default_options(&serve_options.worker);
     api_default_options(&serve_options.api);

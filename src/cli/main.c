@@ -31,17 +31,18 @@ static void print_help(FILE *out)
           out);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
         fprintf(out, "  %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
-    fputs("\n"
-          "  --help     this text; COMMAND --help tells about a command\n"
-          "  --version  the version\n"
-          "\n"
-          "examples:\n"
-          "  template-worker run --bare hello.luau\n"
-          "  template-worker run greet.luau --event member_join.json\n"
-          "  template-worker serve --templates templates --port 60000\n"
-          "\n"
-          "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",
-          out);
+    fputs(
+        "\n"
+        "  --help     this text; COMMAND --help tells about a command\n"
+        "  --version  the version\n"
+        "\n"
+        "examples:\n"
+        "  template-worker run --bare hello.luau\n"
+        "  template-worker run greet.luau --event member_join.json\n"
+        "  template-worker serve --templates templates --port 60000\n"
+        "\n"
+        "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",
+        out);
 }
 
 void cli_error(const char *format, ...)
@@ -76,7 +77,8 @@ bool cli_readsource(const char *path, Strbuf *out)
 void cli_diagnostic(const char *path, const char *source, size_t length,
                     const luau_Diagnostic *diagnostic)
 {
-    fprintf(stderr, "%s:%d:%d: %s\n", path, diagnostic->line, diagnostic->column, diagnostic->message);
+    fprintf(stderr, "%s:%d:%d: %s\n", path, diagnostic->line, diagnostic->column,
+            diagnostic->message);
     const char *p = source, *end = source + length;
     for (int line = 1; line < diagnostic->line && p < end; line++) {
         const char *next = memchr(p, '\n', (size_t)(end - p));
@@ -110,7 +112,8 @@ bool cli_number(const char *option, const char *text, uint64_t min, uint64_t max
     char *end;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
-    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min || number > max) {
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number < min ||
+        number > max) {
         cli_error("%s: expected a whole number from %llu to %llu, got '%s'", option,
                   (unsigned long long)min, (unsigned long long)max, text);
         return false;

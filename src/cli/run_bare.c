@@ -17,7 +17,8 @@ typedef struct Bare {
     int exit_status;
 } Bare;
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ------------------------------------------------------------------------------------
+ */
 
 static RequireKind file_kind(void *self, const char *path)
 {
@@ -65,7 +66,8 @@ static luau_Module *compile_file(Bare *bare, const char *path, Strbuf *message)
     options.image = bare->image;
     strbuf_printf(&name, "@%s", path);
     if (cli_readsource(path, &source)) {
-        module = luau_compile(source.data, source.length, strbuf_cstr(&name), &options, &diagnostic);
+        module = luau_compile(source.data, source.length, strbuf_cstr(&name), &options,
+                              &diagnostic);
         if (!module)
             strbuf_printf(message, "%s:%d: %s", path, diagnostic.line, diagnostic.message);
     }
@@ -113,7 +115,8 @@ static void add_globals(lua_State *L, Bare *bare)
     lua_setglobal(L, "require");
 }
 
-/* ---- Running ---------------------------------------------------------------------------------- */
+/* ---- Running ----------------------------------------------------------------------------------
+ */
 
 /* All frames, natives included; of a deep stack the ends. */
 static void print_frames(lua_State *co)
@@ -184,7 +187,8 @@ static int bare_main(lua_State *L)
 
 int run_bare(const BareOptions *options)
 {
-    Bare bare = {.options = options, .image = luau_image_standard(), .exit_status = EXIT_WORK_FAILED};
+    Bare bare = {
+        .options = options, .image = luau_image_standard(), .exit_status = EXIT_WORK_FAILED};
     luau_VmOptions vm = {.image = bare.image, .userdata = &bare};
     lua_State *L = bare.image ? luau_newvm(&vm) : NULL;
     if (!L) {
@@ -192,8 +196,8 @@ int run_bare(const BareOptions *options)
         luau_image_release(bare.image);
         return EXIT_WORK_FAILED;
     }
-    bare.modules.host = (RequireHost){.kind = file_kind, .read = read_file, .load = load_file,
-                                      .self = &bare};
+    bare.modules.host = (RequireHost){
+        .kind = file_kind, .read = read_file, .load = load_file, .self = &bare};
     lua_pushcfunction(L, bare_main, "main");
     lua_pushlightuserdata(L, &bare);
     int status = lua_pcall(L, 1, 0, 0);

@@ -108,7 +108,9 @@ static int context_tostring(lua_State *L)
 void context_open(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        {"__index", context_index}, {"__newindex", context_newindex}, {"__tostring", context_tostring},
+        {"__index", context_index},
+        {"__newindex", context_newindex},
+        {"__tostring", context_tostring},
         {NULL, NULL},
     };
     lua_newtable(L);

@@ -5,7 +5,8 @@
 #include "khronos/interop.h"
 
 enum { NAME, DATA, BASE_NAME, AUTHOR, ID, SCOPES, FIELD_COUNT };
-static const char *const FIELDS[FIELD_COUNT] = {"name", "data", "base_name", "author", "id", "scopes"};
+static const char *const FIELDS[FIELD_COUNT] = {"name",   "data", "base_name",
+                                                "author", "id",   "scopes"};
 
 static bool read_text(JsonObject *o, EventText *text, bool may_be_null)
 {
@@ -42,8 +43,12 @@ static bool read_scopes(JsonObject *o)
 bool event_read(JsonReader *reader, const char *pointer, KhronosEvent *event, char *error,
                 size_t error_size)
 {
-    JsonObject o = {.reader = reader, .pointer = pointer, .names = FIELDS, .count = FIELD_COUNT,
-                    .error = error, .error_size = error_size};
+    JsonObject o = {.reader = reader,
+                    .pointer = pointer,
+                    .names = FIELDS,
+                    .count = FIELD_COUNT,
+                    .error = error,
+                    .error_size = error_size};
     *event = (KhronosEvent){.base_name = {"Custom", 6}};
     error[0] = '\0';
     for (int field; (field = jsonobj_next(&o)) >= 0;) {
@@ -81,7 +86,8 @@ void event_push(lua_State *L, const KhronosEvent *event, const char *id)
         lua_rawsetfield(L, -2, "id");
     }
     if (event->data.data) {
-        InteropReader reader = {.text = event->data.data, .length = event->data.length, .freeze = true};
+        InteropReader reader = {
+            .text = event->data.data, .length = event->data.length, .freeze = true};
         if (!interop_decode(L, &reader, &error))
             luaL_error(L, "event data: %s", error.text);
         lua_rawsetfield(L, -2, "data");

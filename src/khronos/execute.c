@@ -1,6 +1,6 @@
-/* One execution inside the VM: global table, event, context, a thread of its own, the result. Runs as
- * a native under lua_pcall; whatever it owns outside the VM hangs on the execution or the runtime,
- * because a kill leaves it without a word. */
+/* One execution inside the VM: global table, event, context, a thread of its own, the result. Runs
+ * as a native under lua_pcall; whatever it owns outside the VM hangs on the execution or the
+ * runtime, because a kill leaves it without a word. */
 #include <stdio.h>
 #include <string.h>
 
@@ -84,7 +84,8 @@ static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
     int count = lua_gettop(co);
     if (count > RESULTS_MAX || !lua_checkstack(L, count + LUA_MINSTACK)) {
         x->status = KHRONOS_INVALID_RESULT;
-        strbuf_printf(&x->message, "the template returned %d values, %d at most", count, RESULTS_MAX);
+        strbuf_printf(&x->message, "the template returned %d values, %d at most", count,
+                      RESULTS_MAX);
         return;
     }
     size_t length = x->out->length;
@@ -123,8 +124,8 @@ int runtime_execute(lua_State *L)
     KhronosRuntime *rt = khronos_of(L);
     KhronosExecution *x = lua_tolightuserdata(L, 1);
     luau_Diagnostic diagnostic;
-    luau_Module *module =
-        template_module(x->template_version, template_entry(x->template_version), &diagnostic);
+    luau_Module *module = template_module(x->template_version, template_entry(x->template_version),
+                                          &diagnostic);
     BASE_ASSERT(module != NULL); /* khronos_run compiled it */
     instance_get(L, &rt->instances, x->template_version);
     lua_State *co = lua_newthread(L); /* 2: globals, 3: thread */
@@ -157,7 +158,8 @@ void runtime_killed(KhronosRuntime *rt)
     switch (luau_killreason(rt->L)) {
     case LUAU_KILL_MEMORY:
         x->status = KHRONOS_MEMORY_LIMIT;
-        strbuf_printf(&x->message, "memory limit of %zu bytes exceeded", rt->limits->memory_max_bytes);
+        strbuf_printf(&x->message, "memory limit of %zu bytes exceeded",
+                      rt->limits->memory_max_bytes);
         break;
     case LUAU_KILL_CPU:
         x->status = KHRONOS_TIMEOUT;

@@ -7,7 +7,8 @@
 #include "khronos/khronos.h"
 #include "khronos/runtime.h"
 
-/* ---- The files of a template, as require sees them -------------------------------------------- */
+/* ---- The files of a template, as require sees them --------------------------------------------
+ */
 
 static RequireKind file_kind(void *self, const char *path)
 {
@@ -38,7 +39,8 @@ static bool load_file(void *self, lua_State *L, const char *path)
     luau_Module *module = file >= 0 ? template_module(t, file, &diagnostic) : NULL;
     if (!module) {
         lua_pushfstring(L, "%s:%d: %s", file >= 0 ? template_shown(t, file) : path,
-                        file >= 0 ? diagnostic.line : 0, file >= 0 ? diagnostic.message : "no such file");
+                        file >= 0 ? diagnostic.line : 0,
+                        file >= 0 ? diagnostic.message : "no such file");
         return false;
     }
     luau_load(L, module, 0);
@@ -47,7 +49,8 @@ static bool load_file(void *self, lua_State *L, const char *path)
     return true;
 }
 
-/* ---- Instances -------------------------------------------------------------------------------- */
+/* ---- Instances --------------------------------------------------------------------------------
+ */
 
 static void drop(lua_State *L, TemplateInstance *instance)
 {
@@ -101,8 +104,11 @@ TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate
     instance->template_version = template_retain(version);
     instance->env = env;
     instance->env_pointer = lua_topointer(L, -1);
-    instance->modules.host = (RequireHost){.kind = file_kind, .read = read_file, .load = load_file,
-                                           .self = instance, .confined = true};
+    instance->modules.host = (RequireHost){.kind = file_kind,
+                                           .read = read_file,
+                                           .load = load_file,
+                                           .self = instance,
+                                           .confined = true};
     list->items[list->count++] = instance;
     return instance;
 }
@@ -133,7 +139,8 @@ void instances_free(InstanceList *list)
     *list = (InstanceList){0};
 }
 
-/* ---- require ---------------------------------------------------------------------------------- */
+/* ---- require ----------------------------------------------------------------------------------
+ */
 
 int instance_require(lua_State *L)
 {

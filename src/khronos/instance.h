@@ -1,5 +1,5 @@
-/* instance.h: a template inside one VM: its global table and the results of its requires. Internal to
- * this layer. */
+/* instance.h: a template inside one VM: its global table and the results of its requires. Internal
+ * to this layer. */
 #ifndef KHRONOS_INSTANCE_H
 #define KHRONOS_INSTANCE_H
 
@@ -21,7 +21,8 @@ typedef struct InstanceList {
 /* Pushes the version's global table; makes the instance if it is new here, in the place of an older
  * version of the same name. [e] */
 TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate *version);
-/* The instance whose code called the running native; *chunkname is that of the caller. NULL: none. */
+/* The instance whose code called the running native; *chunkname is that of the caller. NULL: none.
+   */
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname);
 void instances_free(InstanceList *list); /* after the VM is gone */
 /* The native `require` of templates. */

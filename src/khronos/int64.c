@@ -42,7 +42,8 @@ static int i64_eq(lua_State *L)
 
 static int i64_lt(lua_State *L)
 {
-    lua_pushboolean(L, (int64_t)check(L, 1, KHRONOS_TAG_I64) < (int64_t)check(L, 2, KHRONOS_TAG_I64));
+    lua_pushboolean(L,
+                    (int64_t)check(L, 1, KHRONOS_TAG_I64) < (int64_t)check(L, 2, KHRONOS_TAG_I64));
     return 1;
 }
 
@@ -93,11 +94,17 @@ static void set_metatable(lua_State *L, int tag, const char *name, const luaL_Re
 void int64_open(lua_State *L)
 {
     static const luaL_Reg i64_methods[] = {
-        {"__tostring", i64_tostring}, {"__eq", i64_eq}, {"__lt", i64_lt}, {"__le", i64_le},
+        {"__tostring", i64_tostring},
+        {"__eq", i64_eq},
+        {"__lt", i64_lt},
+        {"__le", i64_le},
         {NULL, NULL},
     };
     static const luaL_Reg u64_methods[] = {
-        {"__tostring", u64_tostring}, {"__eq", u64_eq}, {"__lt", u64_lt}, {"__le", u64_le},
+        {"__tostring", u64_tostring},
+        {"__eq", u64_eq},
+        {"__lt", u64_lt},
+        {"__le", u64_le},
         {NULL, NULL},
     };
     set_metatable(L, KHRONOS_TAG_I64, "I64", i64_methods);

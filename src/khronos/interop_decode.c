@@ -1,6 +1,6 @@
-/* The reader: JSON text to Luau values, in one pass. The values of the containers that are open wait
- * on the VM's stack; a container that ends becomes a table of exactly the right size. One that grows
- * beyond PENDING_MAX values becomes a table early and is filled in portions. */
+/* The reader: JSON text to Luau values, in one pass. The values of the containers that are open
+ * wait on the VM's stack; a container that ends becomes a table of exactly the right size. One that
+ * grows beyond PENDING_MAX values becomes a table early and is filled in portions. */
 #include <stdio.h>
 
 #include "base/jsontext.h"
@@ -10,16 +10,16 @@
 #include "luau/api.h"
 
 enum {
-    PENDING_MAX = 256,   /* slots of one container on the stack; even */
+    PENDING_MAX = 256, /* slots of one container on the stack; even */
     POLL_STEPS = 512,
-    NAME_SLOTS = 32,     /* recently read names, so that lists of like objects share theirs */
+    NAME_SLOTS = 32, /* recently read names, so that lists of like objects share theirs */
     NAME_LENGTH_MAX = 32
 };
 
 typedef struct Level {
-    int first;       /* slot of the first pending value, counted from the frame's base */
-    int filled;      /* arrays: elements already in the table */
-    bool made;       /* the table exists, in the slot before `first` */
+    int first;  /* slot of the first pending value, counted from the frame's base */
+    int filled; /* arrays: elements already in the table */
+    bool made;  /* the table exists, in the slot before `first` */
     bool object;
 } Level;
 
@@ -27,14 +27,15 @@ typedef struct Decoder {
     lua_State *L;
     JsonReader reader;
     bool freeze;
-    int names;       /* slot of the first remembered name */
+    int names; /* slot of the first remembered name */
     int depth;
     unsigned steps;
     Table *array_meta;
     Level levels[JSON_DEPTH_MAX];
 } Decoder;
 
-/* ---- Scalars ---------------------------------------------------------------------------------- */
+/* ---- Scalars ----------------------------------------------------------------------------------
+ */
 
 static void push(Decoder *d, Value v)
 {
@@ -104,7 +105,8 @@ static void push_number(Decoder *d)
     }
 }
 
-/* ---- Containers ------------------------------------------------------------------------------- */
+/* ---- Containers -------------------------------------------------------------------------------
+ */
 
 static Level *level(Decoder *d)
 {
@@ -151,7 +153,8 @@ static void spill(Decoder *d)
     int count = (int)(L->top - L->base) - l->first;
     luG_check(L);
     if (!l->made) {
-        Table *t = l->object ? luT_new(L, 0, count_pairs(L, l->first, count)) : luT_new(L, count, 0);
+        Table *t = l->object ? luT_new(L, 0, count_pairs(L, l->first, count))
+                             : luT_new(L, count, 0);
         push(d, VAL_NIL);
         memmove(L->base + l->first + 1, L->base + l->first, (size_t)count * sizeof(Value));
         L->base[l->first++] = val_fromtable(t);

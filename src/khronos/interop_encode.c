@@ -16,9 +16,9 @@ enum {
 
 typedef struct Frame {
     Table *table;
-    Value key;        /* of the member under way */
+    Value key; /* of the member under way */
     uint32_t cursor;
-    int next, count;  /* arrays */
+    int next, count; /* arrays */
     bool array, empty;
 } Frame;
 
@@ -27,14 +27,15 @@ typedef struct Encoder {
     Strbuf *out;
     const InteropWriter *writer;
     InteropError *error;
-    size_t charged;   /* capacity of out that the VM's account holds */
+    size_t charged; /* capacity of out that the VM's account holds */
     Table *array_meta;
     unsigned steps;
     int depth;
     Frame frames[JSON_DEPTH_MAX];
 } Encoder;
 
-/* ---- Complaints ------------------------------------------------------------------------------- */
+/* ---- Complaints -------------------------------------------------------------------------------
+ */
 
 static void put_path_key(Strbuf *path, const Frame *frame)
 {
@@ -86,7 +87,8 @@ static bool fail_room(Encoder *e)
     return false;
 }
 
-/* ---- Scalars ---------------------------------------------------------------------------------- */
+/* ---- Scalars ----------------------------------------------------------------------------------
+ */
 
 /* After growth the account follows; may kill. */
 static bool settle(Encoder *e)
@@ -166,7 +168,8 @@ static bool put_userdata(Encoder *e, const Udata *userdata)
     return true;
 }
 
-/* ---- Tables ----------------------------------------------------------------------------------- */
+/* ---- Tables -----------------------------------------------------------------------------------
+ */
 
 static void poll_step(Encoder *e)
 {
@@ -176,8 +179,8 @@ static void poll_step(Encoder *e)
 
 typedef struct Census {
     int strings, integers, others, total;
-    double greatest;  /* integer key */
-    bool positive;    /* no integer key below 1 */
+    double greatest; /* integer key */
+    bool positive;   /* no integer key below 1 */
     Value other;
 } Census;
 
@@ -194,7 +197,8 @@ static void count_keys(Encoder *e, Table *t, Census *census)
             census->total++;
             if (val_isstring(key)) {
                 census->strings++;
-            } else if (val_isnumber(key) && key.n == floor(key.n) && fabs(key.n) <= 9007199254740992.0) {
+            } else if (val_isnumber(key) && key.n == floor(key.n) &&
+                       fabs(key.n) <= 9007199254740992.0) {
                 census->integers++;
                 census->positive = census->positive && key.n >= 1;
                 if (key.n > census->greatest)
@@ -364,8 +368,12 @@ bool interop_encode(lua_State *L, int index, const InteropWriter *writer, Intero
     interop_pusharraymeta(L);
     Table *array_meta = val_istable(L->top[-1]) ? val_table(L->top[-1]) : NULL;
     lua_pop(L, 1);
-    Encoder e = {.L = L, .out = writer->out, .writer = writer, .error = error,
-                 .charged = writer->out->capacity, .array_meta = array_meta};
+    Encoder e = {.L = L,
+                 .out = writer->out,
+                 .writer = writer,
+                 .error = error,
+                 .charged = writer->out->capacity,
+                 .array_meta = array_meta};
     size_t before = e.charged;
     bool ok = encode(&e, luE_value(L, index));
     if (e.charged > before)

@@ -30,7 +30,8 @@ void execution_free(KhronosExecution *x)
     strbuf_free(&x->logs);
 }
 
-/* ---- The runtime ------------------------------------------------------------------------------ */
+/* ---- The runtime ------------------------------------------------------------------------------
+ */
 
 KhronosRuntime *khronos_new(KhronosSandbox *sandbox, uint64_t guild_id, const KhronosLimits *limits,
                             const KhronosLog *log)
@@ -86,7 +87,8 @@ void khronos_shrink(KhronosRuntime *rt)
     luau_shrink(rt->L);
 }
 
-/* ---- Executions ------------------------------------------------------------------------------- */
+/* ---- Executions -------------------------------------------------------------------------------
+ */
 
 /* Runs on a fiber. Pushes nothing that allocates before it is protected. */
 static void work(lua_State *L, void *arg)
@@ -193,7 +195,8 @@ void khronos_kill(KhronosRuntime *rt)
     luau_kill(rt->L, LUAU_KILL_HOST);
 }
 
-/* ---- For natives ------------------------------------------------------------------------------ */
+/* ---- For natives ------------------------------------------------------------------------------
+ */
 
 KhronosRuntime *khronos_of(lua_State *L)
 {

@@ -1,12 +1,12 @@
 /* khronos.h: KhronosRuntime, one guild's VM with its limits, its templates' globals and its log.
  *
- * A runtime owns exactly one VM. It is used by one thread at a time; while an execution is parked it
- * belongs to the thread that parked it. Nobody else ever gets the VM: the layers above know guilds by
- * id only.
+ * A runtime owns exactly one VM. It is used by one thread at a time; while an execution is parked
+ * it belongs to the thread that parked it. Nobody else ever gets the VM: the layers above know
+ * guilds by id only.
  *
  * Life: khronos_new -> (khronos_run -> [khronos_continue ...] -> finished)* -> khronos_free.
- * After a kill the VM is of no further use: khronos_isbroken says so, the owner frees the runtime and
- * makes another at the next action. */
+ * After a kill the VM is of no further use: khronos_isbroken says so, the owner frees the runtime
+ * and makes another at the next action. */
 #ifndef KHRONOS_KHRONOS_H
 #define KHRONOS_KHRONOS_H
 
@@ -67,8 +67,9 @@ typedef struct KhronosExecution {
 
 void execution_free(KhronosExecution *x); /* the buffers of the second part */
 
-/* Where printed lines go, besides the execution that asked to keep them. Called on the running thread,
- * with at most log_lines_per_second lines a second, and notices of what was cut. Must not block. */
+/* Where printed lines go, besides the execution that asked to keep them. Called on the running
+ * thread, with at most log_lines_per_second lines a second, and notices of what was cut. Must not
+ * block. */
 typedef struct KhronosLog {
     void (*line)(void *userdata, uint64_t guild_id, const char *template_name, int level,
                  const char *text, size_t length); /* level 0 print, 1 warn */
@@ -80,7 +81,8 @@ typedef struct KhronosRuntime KhronosRuntime;
 /* NULL: no memory. The sandbox is retained. */
 KhronosRuntime *khronos_new(KhronosSandbox *sandbox, uint64_t guild_id, const KhronosLimits *limits,
                             const KhronosLog *log);
-void khronos_free(KhronosRuntime *rt); /* also with an execution parked in it: its code is dropped */
+/* Also with an execution parked in it: its code is dropped. */
+void khronos_free(KhronosRuntime *rt);
 
 typedef enum KhronosStep { KHRONOS_FINISHED, KHRONOS_PARKED } KhronosStep;
 /* Starts an execution on a fiber of the calling thread's pool. Not while another is under way. */

@@ -31,7 +31,8 @@ static bool fail(Resolver *r, const char *format, const char *what)
     return false;
 }
 
-/* ---- Paths ------------------------------------------------------------------------------------ */
+/* ---- Paths ------------------------------------------------------------------------------------
+ */
 
 /* path/name, or name if path is the root. */
 static bool join(char *out, const char *path, const char *name)
@@ -109,7 +110,8 @@ static void module_path(const char *file, char *out)
         name[0] = '\0';
 }
 
-/* ---- Aliases ---------------------------------------------------------------------------------- */
+/* ---- Aliases ----------------------------------------------------------------------------------
+ */
 
 /* Makes the dialect that .luaurc allows (comments, trailing commas) plain JSON, in place. */
 static void plain_json(char *text, size_t length)
@@ -247,7 +249,8 @@ static bool go(Resolver *r, const char *request, int hops)
     return follow(r, steps);
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ------------------------------------------------------------------------------------
+ */
 
 static bool try_file(Resolver *r, const char *suffix, char *out, int *found)
 {
@@ -298,7 +301,8 @@ bool require_resolve(const RequireHost *host, const char *from, const char *requ
     return go(&r, request, 0) && find_file(&r, out);
 }
 
-/* ---- Loading ---------------------------------------------------------------------------------- */
+/* ---- Loading ----------------------------------------------------------------------------------
+ */
 
 void require_free(RequireSet *set)
 {

@@ -31,8 +31,8 @@ typedef struct RequireHost {
     bool confined; /* paths are relative to a root that is never left */
 } RequireHost;
 
-/* The file that `request` means in the file `from`: its path in out[REQUIRE_PATH_MAX]. False: why, in
- * error. Takes no VM. */
+/* The file that `request` means in the file `from`: its path in out[REQUIRE_PATH_MAX]. False: why,
+ * in error. Takes no VM. */
 bool require_resolve(const RequireHost *host, const char *from, const char *request, size_t length,
                      char *out, char *error, size_t error_size);
 
@@ -47,8 +47,8 @@ typedef struct RequireSet {
 void require_free(RequireSet *set); /* after the VM is gone, or with L to drop its references */
 void require_drop(RequireSet *set, lua_State *L);
 
-/* The body of a native `require` that was pushed with require_continue as its continuation: argument 1
- * is the request, `from` the requiring file. Use as `return require_call(...)`. */
+/* The body of a native `require` that was pushed with require_continue as its continuation:
+ * argument 1 is the request, `from` the requiring file. Use as `return require_call(...)`. */
 int require_call(lua_State *L, RequireSet *set, const char *from);
 int require_continue(lua_State *L, int status);
 

@@ -1,5 +1,5 @@
-/* What templates print: cut to a length, counted by the second, given to the log and to the execution
- * that wants its lines back. */
+/* What templates print: cut to a length, counted by the second, given to the log and to the
+ * execution that wants its lines back. */
 #include "base/clock.h"
 #include "base/jsontext.h"
 #include "khronos/runtime.h"
@@ -37,9 +37,10 @@ void runlog_notice(KhronosRuntime *rt)
     if (gate->dropped_lines == 0)
         return;
     char text[120];
-    int length = snprintf(text, sizeof(text),
-                          "[%" PRIu64 " lines with %" PRIu64 " bytes dropped: more than %d lines a second]",
-                          gate->dropped_lines, gate->dropped_bytes, rt->limits->log_lines_per_second);
+    int length = snprintf(
+        text, sizeof(text),
+        "[%" PRIu64 " lines with %" PRIu64 " bytes dropped: more than %d lines a second]",
+        gate->dropped_lines, gate->dropped_bytes, rt->limits->log_lines_per_second);
     gate->dropped_lines = gate->dropped_bytes = 0;
     deliver(rt, 1, text, (size_t)length);
 }

@@ -21,7 +21,8 @@ typedef struct Opening {
     int count;
 } Opening;
 
-/* ---- Globals of our own ----------------------------------------------------------------------- */
+/* ---- Globals of our own -----------------------------------------------------------------------
+ */
 
 static int native_warn(lua_State *L)
 {
@@ -71,7 +72,8 @@ static int native_loadstring(lua_State *L)
     return 1;
 }
 
-/* ---- The template's global table -------------------------------------------------------------- */
+/* ---- The template's global table --------------------------------------------------------------
+ */
 
 /* Upvalue 1: the shared globals. Runs for names the table does not have. */
 static int env_newindex(lua_State *L)
@@ -87,7 +89,8 @@ static int env_newindex(lua_State *L)
     return 0;
 }
 
-/* Visits the own names, then the shared ones that they do not hide. Upvalue 1: the shared globals. */
+/* Visits the own names, then the shared ones that they do not hide. Upvalue 1: the shared globals.
+ */
 static int env_next(lua_State *L)
 {
     lua_settop(L, 2);
@@ -137,7 +140,8 @@ void sandbox_pushenv(lua_State *L)
     val_table(L->top[-1])->flags |= TABLE_SAFEENV;
 }
 
-/* ---- Building the image ----------------------------------------------------------------------- */
+/* ---- Building the image -----------------------------------------------------------------------
+ */
 
 static void set_native(lua_State *L, const char *name, lua_CFunction fn)
 {

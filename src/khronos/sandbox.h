@@ -2,14 +2,16 @@
  * natives of the runtime.
  *
  * Names in the image:
- *     its base             the library names. Compiled code refers to them; no script sees the table
+ *     its base             the library names. Compiled code refers to them; no script sees the
+ * table
  *     base["@worker"]      out of reach of any script, by its name:
  *         .globals         the table that templates' globals read through to
  *         .env_metatable   metatable of every template's global table
  *         .array_metatable, .plugins["@antiraid"].NAME, .run
  *
- * A template's global table (environment) is made by sandbox_pushenv: empty but for _G, which is the
- * table itself. Reads fall through to the shared globals; writing one of their names is an error. */
+ * A template's global table (environment) is made by sandbox_pushenv: empty but for _G, which is
+ * the table itself. Reads fall through to the shared globals; writing one of their names is an
+ * error. */
 #ifndef KHRONOS_SANDBOX_H
 #define KHRONOS_SANDBOX_H
 

@@ -13,7 +13,7 @@ typedef struct TemplateFile {
     char *chunkname; /* "@" and the name shown */
     size_t length;
     bool is_code;
-    char *source;    /* under the lock, until compiled */
+    char *source; /* under the lock, until compiled */
     _Atomic(luau_Module *) module;
     luau_Diagnostic *diagnostic; /* under the lock; set when the compilation failed */
 } TemplateFile;
@@ -37,8 +37,8 @@ bool template_name_valid(const char *name, size_t length)
         return false;
     for (size_t i = 0; i < length; i++) {
         unsigned char c = (unsigned char)name[i], lower = c | 0x20;
-        bool good = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
-                    c == '$' || c == '-';
+        bool good = (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+                    c == '_' || c == '$' || c == '-';
         if (!good)
             return false;
     }
@@ -77,7 +77,8 @@ static bool check_limits(const KhronosTemplate *t, const char *path, size_t leng
         snprintf(error, error_size, "%s has %zu bytes, a file may have %zu", path, length,
                  TEMPLATE_FILE_BYTES_MAX);
     else if (length > TEMPLATE_BYTES_MAX - t->bytes)
-        snprintf(error, error_size, "the files have more than %zu bytes together", TEMPLATE_BYTES_MAX);
+        snprintf(error, error_size, "the files have more than %zu bytes together",
+                 TEMPLATE_BYTES_MAX);
     else if (t->file_count == TEMPLATE_FILES_MAX)
         snprintf(error, error_size, "more than %d files", TEMPLATE_FILES_MAX);
     else if (strlen(path) >= TEMPLATE_PATH_MAX)
@@ -236,8 +237,8 @@ static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, luau_Diagnos
     luau_CompileOptions options;
     luau_compile_defaults(&options);
     options.image = sandbox_image(t->sandbox);
-    luau_Module *module =
-        luau_compile(file->source, file->length, file->chunkname, &options, diagnostic);
+    luau_Module *module = luau_compile(file->source, file->length, file->chunkname, &options,
+                                       diagnostic);
     if (!module) {
         file->diagnostic = malloc(sizeof(*diagnostic));
         if (file->diagnostic)

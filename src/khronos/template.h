@@ -1,8 +1,9 @@
 /* template.h: one version of a template: its files, and their code once somebody ran it.
  *
  * Immutable but for the lazily compiled modules, reference counted, any thread. A running execution
- * holds a reference, so it keeps its version when a newer one takes the name. Sources are compiled at
- * most once per process, by whoever needs them first; a source is dropped when its code is there. */
+ * holds a reference, so it keeps its version when a newer one takes the name. Sources are compiled
+ * at most once per process, by whoever needs them first; a source is dropped when its code is
+ * there. */
 #ifndef KHRONOS_TEMPLATE_H
 #define KHRONOS_TEMPLATE_H
 
@@ -30,8 +31,8 @@ bool template_name_valid(const char *name, size_t length);
  * messages ("stats/"), "" for none. */
 KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_t version,
                               const char *shown_prefix);
-/* Adds a file (before the template is shared). `shown` is the name in messages; NULL: prefix and path.
- * Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
+/* Adds a file (before the template is shared). `shown` is the name in messages; NULL: prefix and
+ * path. Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
 bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
                       size_t length, char *error, size_t error_size);
 /* The files could not be loaded: every run ends with this text as its compile error. */
@@ -54,8 +55,8 @@ bool template_hasdirectory(const KhronosTemplate *t, const char *path); /* "" is
 /* The source, or NULL once it was compiled. Lives with the template. */
 const char *template_source(const KhronosTemplate *t, int file, size_t *length);
 
-/* A file's code (borrowed, lives with the template), compiled now if need be; NULL: *diagnostic says
- * why. Takes the template's own lock while it compiles. */
+/* A file's code (borrowed, lives with the template), compiled now if need be; NULL: *diagnostic
+ * says why. Takes the template's own lock while it compiles. */
 luau_Module *template_module(KhronosTemplate *t, int file, luau_Diagnostic *diagnostic);
 
 #endif

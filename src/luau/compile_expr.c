@@ -148,10 +148,11 @@ static void arithmetic(Func *f, AstExpr *e, int target)
 {
     AstBinary op = e->binary.op;
     AstExpr *left = e->binary.left, *right = e->binary.right;
-    if (left->kind == AST_NUMBER && (op == AST_SUB || op == AST_DIV)) {
+    if (left->kind == AST_NUMBER && op <= AST_DIV) {
+        static const uint8_t opcodes[] = {OP_KADD, OP_KSUB, OP_KMUL, OP_KDIV}; /* ORDER AST_ADD.. */
         int k = luC_numberk(f, left);
         if (k >= 0) {
-            luC_abc(f, op == AST_SUB ? OP_KSUB : OP_KDIV, target, k, luC_any(f, right));
+            luC_abc(f, opcodes[op], target, k, luC_any(f, right));
             return;
         }
     }

@@ -115,7 +115,7 @@ static int constant_of(Instr i, uint32_t aux)
     case OP_ADDK: case OP_SUBK: case OP_MULK: case OP_DIVK: case OP_IDIVK: case OP_MODK:
     case OP_POWK: case OP_ANDK: case OP_ORK:
         return (int)INSTR_C(i);
-    case OP_KSUB: case OP_KDIV: return (int)INSTR_B(i);
+    case OP_KSUB: case OP_KDIV: case OP_KADD: case OP_KMUL: return (int)INSTR_B(i);
     default: return -1;
     }
 }

@@ -986,6 +986,8 @@ reload:
     ARITH_OPS(POW, TM_POW, luV_pow(a, b))
     ARITH(KSUB, &k[B], &base[C], SURE, ISNUM, TM_SUB, a - b)
     ARITH(KDIV, &k[B], &base[C], SURE, ISNUM, TM_DIV, a / b)
+    ARITH(KADD, &k[B], &base[C], SURE, ISNUM, TM_ADD, a + b)
+    ARITH(KMUL, &k[B], &base[C], SURE, ISNUM, TM_MUL, a * b)
 
     CASE(AND) : {
         Value v = base[B];

@@ -353,6 +353,7 @@ int luau_run(luau_Fibers *pool, lua_State *L, void (*work)(lua_State *L, void *a
     fiber->arg = arg;
     fiber->finished = false;
     g->fiber = fiber;
+    g->gc.futile = 0; /* forced collections are counted per run */
     enter(g, pool);
     if (fiber->started) {
         switch_context(&fiber->outside, &fiber->inside, false);

@@ -98,8 +98,8 @@ static size_t system_bytes(size_t size)
     return (size + 8 + 15) & ~(size_t)15;
 }
 
-/* Blocks from HUGE_MIN on are mapped, not malloc'd: growing one moves no bytes, and its pages go back
- * at once, in portions (the system takes about 0.1 ms for a megabyte). */
+/* Blocks from HUGE_MIN on are mapped, not malloc'd: growing one moves no bytes, and its pages go
+ * back at once, in portions (the system takes about 0.1 ms for a megabyte). */
 static size_t large_bytes(size_t size)
 {
     size_t bytes = system_bytes(sizeof(LargeBlock) + size);

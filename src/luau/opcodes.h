@@ -110,6 +110,8 @@ typedef uint32_t Instr;
     X(POWK, ABC, 0)                                                                                \
     X(KSUB, ABC, 0)       /* R[A] = K[B] - R[C], K a number */                                     \
     X(KDIV, ABC, 0)                                                                                \
+    X(KADD, ABC, 0)                                                                                \
+    X(KMUL, ABC, 0)                                                                                \
     X(AND, ABC, 0)        /* R[A] = R[B] if falsy, else R[C] */                                    \
     X(OR, ABC, 0)                                                                                  \
     X(ANDK, ABC, 0)       /* R[A] = R[B] if falsy, else K[C] */                                    \

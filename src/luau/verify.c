@@ -152,7 +152,7 @@ static void operation(Verifier *v, Instr i)
         return;
     }
     reg(v, INSTR_A(i));
-    if (op == OP_KSUB || op == OP_KDIV) {
+    if (op == OP_KSUB || op == OP_KDIV || op == OP_KADD || op == OP_KMUL) {
         number_constant(v, INSTR_B(i));
         reg(v, INSTR_C(i));
         return;

@@ -6,8 +6,8 @@
 static int json_encode(lua_State *L)
 {
     luaL_checkany(L, 1);
-    InteropWriter writer = {.out = khronos_scratch(L), .pretty = luaL_optboolean(L, 2, 0),
-                            .root = "value"};
+    InteropWriter writer = {
+        .out = khronos_scratch(L), .pretty = luaL_optboolean(L, 2, 0), .root = "value"};
     InteropError error;
     if (!interop_encode(L, 1, &writer, &error)) {
         khronos_scratch_done(L);

@@ -1,4 +1,5 @@
-/* strategy.h: how guilds are spread over threads. One interface; a strategy is a file that fills it. */
+/* strategy.h: how guilds are spread over threads. One interface; a strategy is a file that fills
+   it. */
 #ifndef WORKER_STRATEGY_H
 #define WORKER_STRATEGY_H
 

@@ -16,15 +16,15 @@
 
 enum { FOLDER_DEPTH_MAX = 8 };
 #define RECHECK_NS CLOCK_NS_PER_S /* without inotify */
-#define WATCHED (IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | \
-                 IN_ONLYDIR)
+#define WATCHED                                                                                    \
+    (IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_ONLYDIR)
 
 typedef struct Slot {
     char *name;
-    uint64_t signature;        /* of the files the version was made of */
-    uint64_t seen;             /* scan that saw it last */
+    uint64_t signature; /* of the files the version was made of */
+    uint64_t seen;      /* scan that saw it last */
     uint32_t version;
-    KhronosTemplate *current;  /* NULL: gone */
+    KhronosTemplate *current; /* NULL: gone */
 } Slot;
 
 struct TemplateCache {
@@ -39,7 +39,8 @@ struct TemplateCache {
     uint64_t scanned_ns;
 };
 
-/* ---- Loading files ---------------------------------------------------------------------------- */
+/* ---- Loading files ----------------------------------------------------------------------------
+ */
 
 typedef struct Loader {
     KhronosTemplate *t;
@@ -51,7 +52,8 @@ static bool fail_errno(Loader *l, const char *path, int code)
 {
     char text[128];
     snprintf(l->error, l->error_size, "%s: %s", path,
-             code == EFBIG ? "larger than a file may be (1 MiB)" : strerror_r(code, text, sizeof(text)));
+             code == EFBIG ? "larger than a file may be (1 MiB)"
+                           : strerror_r(code, text, sizeof(text)));
     return false;
 }
 
@@ -150,8 +152,8 @@ KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char 
     const char *base = slash ? slash + 1 : shown;
     bool is_folder = S_ISDIR(info.st_mode);
     size_t length = is_folder ? strlen(base) : strcspn(base, ".");
-    snprintf(name, sizeof(name), "%.*s", (int)(length < TEMPLATE_NAME_MAX ? length : TEMPLATE_NAME_MAX),
-             base);
+    snprintf(name, sizeof(name), "%.*s",
+             (int)(length < TEMPLATE_NAME_MAX ? length : TEMPLATE_NAME_MAX), base);
     KhronosTemplate *t = load(sandbox, path, shown, name, 1, is_folder, error, error_size);
     if (t && template_problem(t)) {
         template_release(t);
@@ -160,7 +162,8 @@ KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char 
     return t;
 }
 
-/* ---- Scanning --------------------------------------------------------------------------------- */
+/* ---- Scanning ---------------------------------------------------------------------------------
+ */
 
 static uint64_t mix(uint64_t hash, uint64_t value)
 {
@@ -244,15 +247,15 @@ static Slot *make_slot(TemplateCache *cache, const char *name)
         free(copy);
         return NULL;
     }
-    memmove(&slots[place + 1], &slots[place],
-            (size_t)(cache->slot_count - place) * sizeof(*slots));
+    memmove(&slots[place + 1], &slots[place], (size_t)(cache->slot_count - place) * sizeof(*slots));
     slots[place] = (Slot){.name = copy};
     cache->slot_count++;
     return &slots[place];
 }
 
 /* A file NAME.luau, or a folder NAME with an init file, of the cache's folder. */
-static void scan_item(TemplateCache *cache, const char *item, const struct stat *info, const char *full)
+static void scan_item(TemplateCache *cache, const char *item, const struct stat *info,
+                      const char *full)
 {
     char name[TEMPLATE_NAME_MAX + 8], error[256];
     bool is_folder = S_ISDIR(info->st_mode);
@@ -280,8 +283,8 @@ static void scan_item(TemplateCache *cache, const char *item, const struct stat 
     signature += twice ? slot->signature : 0;
     if (slot->current && slot->signature == signature && !twice)
         return;
-    KhronosTemplate *t =
-        load(cache->sandbox, full, item, name, slot->version + 1, is_folder, error, sizeof(error));
+    KhronosTemplate *t = load(cache->sandbox, full, item, name, slot->version + 1, is_folder, error,
+                              sizeof(error));
     if (!t)
         return; /* no memory: the old version stays, the next look tries again */
     if (twice)
@@ -333,7 +336,8 @@ static bool changed(TemplateCache *cache)
     return any;
 }
 
-/* ---- The cache -------------------------------------------------------------------------------- */
+/* ---- The cache --------------------------------------------------------------------------------
+ */
 
 TemplateCache *templates_open(KhronosSandbox *sandbox, const char *folder, char *error,
                               size_t error_size)

@@ -15,7 +15,7 @@ struct ThreadEntry {
     LuaVmAction *mail_first, *mail_last; /* in order of arrival */
     int mail_count;                      /* with the action under way */
     bool scheduled;                      /* in a run queue, or a thread has it */
-    bool cooling;                        /* in the list of guilds to be shrunk when they stay idle */
+    bool cooling;                        /* in the list of guilds to shrink when idle */
     VmState state;
     VmBrokenReason reason;
     ThreadEntry *queue_next;             /* in a run queue */
@@ -42,8 +42,8 @@ LuaVmAction *entry_mail_take(ThreadEntry *entry); /* NULL: empty. Still counts u
 void entryqueue_put(EntryQueue *queue, ThreadEntry *entry);
 ThreadEntry *entryqueue_take(EntryQueue *queue); /* NULL: empty */
 
-/* How much a guild used lately: 0 next to nothing, 1, 2 much. Guilds of lower levels go first, so that
- * a short event never waits behind guilds that spin. */
+/* How much a guild used lately: 0 next to nothing, 1, 2 much. Guilds of lower levels go first, so
+ * that a short event never waits behind guilds that spin. */
 enum { ENTRY_LEVELS = 3 };
 int entry_level(const ThreadEntry *entry, uint64_t now_ns);
 /* Counts a turn that ran from start to end. */

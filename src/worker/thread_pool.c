@@ -3,14 +3,15 @@
  * One lock guards the registry, the mailboxes and the run queues; it is held for a few instructions
  * and never while a guild's code runs. A guild with mail is `scheduled`: it stands in one queue, or
  * one thread has it. A thread takes a guild, gives it one turn, which is one action or a slice of a
- * parked one, and puts it back if there is more. A parked guild stays with the thread that parked it
- * (its native stack may hold addresses of that thread); all others go to whichever thread is free.
+ * parked one, and puts it back if there is more. A parked guild stays with the thread that parked
+ * it (its native stack may hold addresses of that thread); all others go to whichever thread is
+ * free.
  *
- * Order of turns: guilds that used little lately (level 0) first; the others share what is left, and
- * at least a fifth of the time when level 0 never runs dry.
+ * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
+ * and at least a fifth of the time when level 0 never runs dry.
  *
- * All kills happen on the thread that owns the guild, between two slices: a VM is never touched from
- * outside while it lives. */
+ * All kills happen on the thread that owns the guild, between two slices: a VM is never touched
+ * from outside while it lives. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,8 +23,8 @@
 #include "worker/thread_entry.h"
 
 enum { TICK_US = 500, FIBERS_KEPT = 16 };
-#define COOL_NS CLOCK_NS_PER_S           /* idle for so long: the VM gives memory back */
-#define STARVE_NS (4 * CLOCK_NS_PER_MS)  /* longest wait of the other levels behind level 0 */
+#define COOL_NS CLOCK_NS_PER_S          /* idle for so long: the VM gives memory back */
+#define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
 
 typedef struct ThreadPool ThreadPool;
 
@@ -31,9 +32,9 @@ typedef struct PoolThread {
     ThreadPool *pool;
     pthread_t thread;
     luau_Fibers *fibers;
-    EntryQueue parked;         /* only this thread touches it */
-    uint64_t other_end_ns;     /* when a guild of another level than 0 last had a turn */
-    bool parked_last;          /* the last such turn was a parked guild's */
+    EntryQueue parked;     /* only this thread touches it */
+    uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
+    bool parked_last;      /* the last such turn was a parked guild's */
 } PoolThread;
 
 struct ThreadPool {
@@ -50,12 +51,13 @@ struct ThreadPool {
     EntryQueue ready[ENTRY_LEVELS];
     ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
     int idle_threads;
-    bool refusing;          /* new actions */
-    bool stopping;          /* kill what runs, end the threads */
+    bool refusing; /* new actions */
+    bool stopping; /* kill what runs, end the threads */
     WorkerStats stats;
 };
 
-/* ---- Completing ------------------------------------------------------------------------------- */
+/* ---- Completing -------------------------------------------------------------------------------
+ */
 
 static void complete(LuaVmAction *action, VmActionOutcome outcome)
 {
@@ -63,7 +65,8 @@ static void complete(LuaVmAction *action, VmActionOutcome outcome)
     action->complete(action);
 }
 
-/* ---- Submitting ------------------------------------------------------------------------------- */
+/* ---- Submitting -------------------------------------------------------------------------------
+ */
 
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry)
 {
@@ -116,7 +119,8 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
         complete(action, outcome);
 }
 
-/* ---- A turn ----------------------------------------------------------------------------------- */
+/* ---- A turn -----------------------------------------------------------------------------------
+ */
 
 static void set_state(ThreadPool *pool, ThreadEntry *entry, VmState state, VmBrokenReason reason)
 {
@@ -276,7 +280,8 @@ static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action,
     release_entry(self->pool, entry, executed);
 }
 
-/* ---- Choosing --------------------------------------------------------------------------------- */
+/* ---- Choosing ---------------------------------------------------------------------------------
+ */
 
 /* The next guild of the levels above 0: parked ones and ready ones in turn. */
 static ThreadEntry *pick_other_locked(PoolThread *self)
@@ -376,7 +381,8 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-/* ---- Life ------------------------------------------------------------------------------------- */
+/* ---- Life -------------------------------------------------------------------------------------
+ */
 
 static bool start_thread(ThreadPool *pool, PoolThread *thread)
 {
@@ -466,7 +472,8 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
         free(pool);
         return NULL;
     }
-    *pool = (ThreadPool){.base.ops = &ops, .options = options, .ticker = ticker, .threads = threads};
+    *pool = (ThreadPool){
+        .base.ops = &ops, .options = options, .ticker = ticker, .threads = threads};
     idmap_init(&pool->registry, random_u64());
     pthread_mutex_init(&pool->lock, NULL);
     pthread_condattr_t monotonic;

@@ -8,7 +8,11 @@ const char *vm_state_name(VmState state)
 
 const char *vm_reason_name(VmBrokenReason reason)
 {
-    static const char *const names[] = {"", "memory limit exceeded", "execution timeout",
-                                        "panic recovery", "internal error", "explicit destroy"};
+    static const char *const names[] = {"",
+                                        "memory limit exceeded",
+                                        "execution timeout",
+                                        "panic recovery",
+                                        "internal error",
+                                        "explicit destroy"};
     return names[reason];
 }

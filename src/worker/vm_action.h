@@ -45,7 +45,8 @@ typedef struct VmInfo {
 } VmInfo;
 
 /* The caller owns the struct and keeps it, and what it points to, until `complete` gets it back:
- * exactly once, on any thread (also inside worker_submit), whatever happens. complete may free it. */
+ * exactly once, on any thread (also inside worker_submit), whatever happens. complete may free it.
+ * */
 typedef struct LuaVmAction LuaVmAction;
 struct LuaVmAction {
     VmActionType type;

@@ -1,5 +1,5 @@
-/* worker.h: the front of this layer: guilds by id, actions in, completions out. Holds the limits and
- * the strategy; hands out no VM. */
+/* worker.h: the front of this layer: guilds by id, actions in, completions out. Holds the limits
+ * and the strategy; hands out no VM. */
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
@@ -33,7 +33,8 @@ Worker *worker_start(const WorkerOptions *options, char *error, size_t error_siz
 void worker_submit(Worker *worker, LuaVmAction *action);
 /* Refuses new actions and waits for the taken ones; false if they did not finish in time. */
 bool worker_drain(Worker *worker, uint64_t timeout_ns);
-/* Ends everything: what still runs is killed, what waits is completed as VM_ACTION_SHUTTING_DOWN. */
+/* Ends everything: what still runs is killed, what waits is completed as VM_ACTION_SHUTTING_DOWN.
+   */
 void worker_stop(Worker *worker);
 void worker_stats(Worker *worker, WorkerStats *stats);
 

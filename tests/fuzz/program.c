@@ -11,7 +11,8 @@
 enum {
     VARS_MAX = 48,
     EXPRESSION_DEPTH = 5,
-    BLOCK_DEPTH = 6
+    BLOCK_DEPTH = 6,
+    GROUP_STATEMENTS = 6
 };
 
 typedef struct Var {
@@ -298,15 +299,15 @@ static void table_value(Writer *w)
             expression(w, 'a');
             break;
         default:
-            put(w, "[");
+            put(w, "[ ");
             expression(w, rarely(w, 2) ? 's' : 'n');
-            put(w, "] = ");
+            put(w, " ] = ");
             expression(w, 'a');
         }
         put(w, i + 1 < count ? ", " : "");
     }
     if (w->vararg && rarely(w, 4))
-        put(w, count > 0 ? ", ..." : "...");
+        put(w, count > 0 || w->options->reproducible ? ", ..." : "...");
     put(w, "}");
 }
 
@@ -442,9 +443,9 @@ static void indexed(Writer *w)
     case 0: strbuf_printf(w->out, ".%s", field(w)); break;
     case 1: strbuf_printf(w->out, "[%u]", 1 + pick(w, 6)); break;
     default:
-        put(w, "[");
+        put(w, "[ ");
         expression(w, rarely(w, 2) ? 's' : 'n');
-        put(w, "]");
+        put(w, " ]");
     }
 }
 
@@ -467,13 +468,13 @@ static void conditional(Writer *w, char kind)
 
 static void interpolated(Writer *w)
 {
-    put(w, "`a{");
+    put(w, "`a{ ");
     expression(w, w->options->reproducible ? 'n' : 'a');
-    put(w, rarely(w, 2) ? "}`" : "}\\n{");
-    if (w->out->data && w->out->data[w->out->length - 1] == '{') {
+    if (rarely(w, 2)) {
+        put(w, "}\\n{ ");
         expression(w, 's');
-        put(w, "}z`");
     }
+    put(w, "}z`");
 }
 
 static void number_expression(Writer *w)
@@ -488,7 +489,7 @@ static void number_expression(Writer *w)
         put(w, ")");
         break;
     case 4:
-        put(w, "(-");
+        put(w, "(- ");
         expression(w, 'n');
         put(w, ")");
         break;
@@ -655,9 +656,9 @@ static char target(Writer *w)
                 strbuf_printf(w->out, ".%s", field(w));
                 return 'a';
             }
-            put(w, "[");
+            put(w, "[ ");
             expression(w, rarely(w, 3) ? 's' : 'n');
-            put(w, "]");
+            put(w, " ]");
             return 'a';
         }
     }
@@ -995,14 +996,14 @@ void program_write(Strbuf *out, FuzzBytes *input, const ProgramOptions *options)
     Writer w = {.out = out, .in = input, .options = options, .vararg = true};
     /* Stored to once more, so that the functions that use it are new objects each time at all levels
      * of optimisation. */
-    put(&w, "local T, P, K = ... T = T do ");
+    put(&w, "local T, P, K = ... T = T");
     while (bytes_left(input) && out->length < PROGRAM_BYTES_MAX) {
-        statement(&w);
-        gap(&w);
-        if (w.var_count > VARS_MAX / 2) { /* a function has 200 locals at most */
-            put(&w, "end do ");
-            w.var_count = 0;
+        put(&w, " P(pcall(function(...) "); /* what fails does not end the program */
+        for (int i = 0; i < GROUP_STATEMENTS && !is_full(&w); i++) {
+            statement(&w);
+            gap(&w);
         }
+        put(&w, "end, T, P))");
+        w.var_count = 0;
     }
-    put(&w, "end");
 }

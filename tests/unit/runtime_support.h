@@ -1,5 +1,5 @@
-/* runtime_support.h: sandbox, templates from text, events from text: for tests of the layers above the
- * engine. */
+/* runtime_support.h: sandbox, templates from text, events from text: for tests of the layers above
+ * the engine. */
 #ifndef TESTS_RUNTIME_SUPPORT_H
 #define TESTS_RUNTIME_SUPPORT_H
 

@@ -27,11 +27,34 @@ static void test_accepts(void **state)
 {
     (void)state;
     static const char *const good[] = {
-        "null", "true", "false", "0", "-0", "-1", "1.5", "1e5", "1E+5", "1e-5", "0.1", "123456789012345678901",
-        "\"\"", "\"a\"", " [ ] ", "{}", "[1,2,3]", "{\"a\":1}", "{\"a\":{\"b\":[{}]}}",
-        "\t\n\r [\n1\t,\r2 ] ", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0000\"", "\"\\uD834\\uDD1E\"",
+        "null",
+        "true",
+        "false",
+        "0",
+        "-0",
+        "-1",
+        "1.5",
+        "1e5",
+        "1E+5",
+        "1e-5",
+        "0.1",
+        "123456789012345678901",
+        "\"\"",
+        "\"a\"",
+        " [ ] ",
+        "{}",
+        "[1,2,3]",
+        "{\"a\":1}",
+        "{\"a\":{\"b\":[{}]}}",
+        "\t\n\r [\n1\t,\r2 ] ",
+        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+        "\"\\u0000\"",
+        "\"\\uD834\\uDD1E\"",
         "\"\xC2\x80\xE0\xA0\x80\xED\x9F\xBF\xEE\x80\x80\xF0\x90\x80\x80\xF4\x8F\xBF\xBF\"",
-        "\"\x7F\"", "{\"a\":1,\"a\":2}", "{\"\":0}", "[[[[[[]]]]]]",
+        "\"\x7F\"",
+        "{\"a\":1,\"a\":2}",
+        "{\"\":0}",
+        "[[[[[[]]]]]]",
         "\"0123456789abcdef0123456789abcdef\xC3\xA9 and more text behind it\"",
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(good); i++)
@@ -39,22 +62,95 @@ static void test_accepts(void **state)
             fail_msg("refused: %s", good[i]);
 }
 
+static const char *const BAD[] = {
+    "",
+    " ",
+    "nul",
+    "nulll",
+    "True",
+    "NaN",
+    "Infinity",
+    "-",
+    "+1",
+    "01",
+    "-01",
+    "1.",
+    ".5",
+    "1e",
+    "1e+",
+    "0x1",
+    "1 2",
+    "--1",
+    "1.e5",
+    "\"",
+    "\"a",
+    "\"\\\"",
+    "\"\\x\"",
+    "\"\\u12\"",
+    "\"\\u123g\"",
+    "\"\t\"",
+    "\"\n\"",
+    "\"\x1F\"",
+    "'a'",
+    "\"\\uD800\"",
+    "\"\\uDC00\"",
+    "\"\\uD800\\u0041\"",
+    "\"\\uD800x\"",
+    "\"\\uD834\\uD834\"",
+    "\"\x80\"",
+    "\"\xC0\x80\"",
+    "\"\xC1\xBF\"",
+    "\"\xE0\x9F\xBF\"",
+    "\"\xED\xA0\x80\"",
+    "\"\xF0\x8F\xBF\xBF\"",
+    "\"\xF4\x90\x80\x80\"",
+    "\"\xF5\x80\x80\x80\"",
+    "\"\xFF\"",
+    "\"\xC3\"",
+    "\"\xE2\x82\"",
+    "\"\xC3(\"",
+    "[",
+    "]",
+    "[1",
+    "[1,",
+    "[1,]",
+    "[,1]",
+    "[1 2]",
+    "[1,,2]",
+    "{",
+    "}",
+    "{\"a\"",
+    "{\"a\":",
+    "{\"a\":1",
+    "{\"a\":1,}",
+    "{,}",
+    "{a:1}",
+    "{1:1}",
+    "{\"a\" 1}",
+    "{\"a\":1 \"b\":2}",
+    "[1}",
+    "{\"a\":1]",
+    "[}",
+    "{]",
+    "/**/1",
+    "1//",
+    "\xEF\xBB\xBF"
+    "1",
+    "\v1",
+    "1e999",
+    "-1e999",
+    "{\"a\":}",
+    "[null,nul]",
+    "\\u0031",
+    "1\\u0031",
+};
+
 static void test_refuses(void **state)
 {
     (void)state;
-    static const char *const bad[] = {
-        "", " ", "nul", "nulll", "True", "NaN", "Infinity", "-", "+1", "01", "-01", "1.", ".5", "1e", "1e+", "0x1",
-        "1 2", "--1", "1.e5", "\"", "\"a", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u123g\"", "\"\t\"", "\"\n\"",
-        "\"\x1F\"", "'a'", "\"\\uD800\"", "\"\\uDC00\"", "\"\\uD800\\u0041\"", "\"\\uD800x\"", "\"\\uD834\\uD834\"",
-        "\"\x80\"", "\"\xC0\x80\"", "\"\xC1\xBF\"", "\"\xE0\x9F\xBF\"", "\"\xED\xA0\x80\"", "\"\xF0\x8F\xBF\xBF\"",
-        "\"\xF4\x90\x80\x80\"", "\"\xF5\x80\x80\x80\"", "\"\xFF\"", "\"\xC3\"", "\"\xE2\x82\"", "\"\xC3(\"",
-        "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1,,2]", "{", "}", "{\"a\"", "{\"a\":", "{\"a\":1",
-        "{\"a\":1,}", "{,}", "{a:1}", "{1:1}", "{\"a\" 1}", "{\"a\":1 \"b\":2}", "[1}", "{\"a\":1]", "[}", "{]",
-        "/**/1", "1//", "\xEF\xBB\xBF" "1", "\v1", "1e999", "-1e999", "{\"a\":}", "[null,nul]", "\\u0031", "1\\u0031",
-    };
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(bad); i++)
-        if (accepts(bad[i], strlen(bad[i])))
-            fail_msg("accepted: %s", bad[i]);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(BAD); i++)
+        if (accepts(BAD[i], strlen(BAD[i])))
+            fail_msg("accepted: %s", BAD[i]);
     assert_false(accepts("\"a\0b\"", 5));
     assert_false(accepts("1\0", 2));
 }
@@ -62,7 +158,8 @@ static void test_refuses(void **state)
 static void test_every_prefix_is_refused(void **state)
 {
     (void)state;
-    static const char text[] = "{\"key\\n\":[1.5e3,true,null,\"\\uD834\\uDD1E \xE2\x82\xAC\",{\"x\":-7}]}";
+    static const char text[] =
+        "{\"key\\n\":[1.5e3,true,null,\"\\uD834\\uDD1E \xE2\x82\xAC\",{\"x\":-7}]}";
     for (size_t length = 0; length + 1 < sizeof(text) - 1; length++)
         assert_false(accepts(text, length));
     assert_true(accepts(text, sizeof(text) - 1));
@@ -117,11 +214,22 @@ static void test_numbers(void **state)
     assert_true(n.kind == JSON_INT64 && n.i == 0);
     n = number_of("1.0");
     assert_true(n.kind == JSON_DOUBLE && n.d == 1.0);
-    static const struct { const char *text; double value; } cases[] = {
-        {"0.1", 0.1}, {"1e23", 1e23}, {"5e-324", 5e-324}, {"2.2250738585072011e-308", 2.2250738585072011e-308},
-        {"1.7976931348623157e308", 1.7976931348623157e308}, {"9007199254740993.0", 9007199254740992.0},
-        {"123456789.123456789", 123456789.123456789}, {"1e-400", 0.0}, {"4.35", 4.35},
-        {"0.000001", 1e-6}, {"8.41e21", 8.41e21}, {"9.5367431640625e-07", 9.5367431640625e-07},
+    static const struct {
+        const char *text;
+        double value;
+    } cases[] = {
+        {"0.1", 0.1},
+        {"1e23", 1e23},
+        {"5e-324", 5e-324},
+        {"2.2250738585072011e-308", 2.2250738585072011e-308},
+        {"1.7976931348623157e308", 1.7976931348623157e308},
+        {"9007199254740993.0", 9007199254740992.0},
+        {"123456789.123456789", 123456789.123456789},
+        {"1e-400", 0.0},
+        {"4.35", 4.35},
+        {"0.000001", 1e-6},
+        {"8.41e21", 8.41e21},
+        {"9.5367431640625e-07", 9.5367431640625e-07},
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++)
         assert_true(number_of(cases[i].text).d == cases[i].value);
@@ -195,7 +303,8 @@ static void test_strings(void **state)
     (void)state;
     expect_text("\"\"", "", 0);
     expect_text("\"a\\u0000b\"", "a\0b", 3);
-    expect_text("\"\\u0041\\u00e9\\u20AC\\uD834\\uDD1E\"", "A\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E", 10);
+    expect_text("\"\\u0041\\u00e9\\u20AC\\uD834\\uDD1E\"", "A\xC3\xA9\xE2\x82\xAC\xF0\x9D\x84\x9E",
+                10);
     expect_text("\"\\\\\\\"\\/\\b\\f\\n\\r\\t\"", "\\\"/\b\f\n\r\t", 8);
     JsonReader r;
     json_open(&r, "\"na\\u006de\"", 11);
@@ -220,8 +329,12 @@ static void test_written_strings(void **state)
     assert_false(json_put_string(&out, "abc\xFF", 4, &bad));
     assert_int_equal(bad, 3);
     strbuf_clear(&out);
-    json_put_lossy(&out, "a\xFF\xC3" "b\n", 5);
-    assert_string_equal(strbuf_cstr(&out), "\"a\xEF\xBF\xBD\xEF\xBF\xBD" "b\\n\"");
+    json_put_lossy(&out,
+                   "a\xFF\xC3"
+                   "b\n",
+                   5);
+    assert_string_equal(strbuf_cstr(&out), "\"a\xEF\xBF\xBD\xEF\xBF\xBD"
+                                           "b\\n\"");
     strbuf_free(&out);
     /* Every byte at every place of a word. */
     for (int c = 0; c < 128; c++) {

@@ -22,7 +22,7 @@ typedef struct Bench {
     Strbuf printed; /* lines the log got */
     Strbuf result;
     KhronosExecution x;
-    int parked;     /* times the last execution was parked */
+    int parked; /* times the last execution was parked */
 } Bench;
 
 static void on_line(void *userdata, uint64_t guild_id, const char *template_name, int level,
@@ -79,8 +79,11 @@ static void run_template(Bench *b, KhronosTemplate *t, const char *event_text)
     execution_free(&b->x);
     strbuf_clear(&b->result);
     strbuf_clear(&b->printed);
-    b->x = (KhronosExecution){.template_version = t, .event = &event, .id = "run-1",
-                              .out = &b->result, .keep_logs = keep_logs};
+    b->x = (KhronosExecution){.template_version = t,
+                              .event = &event,
+                              .id = "run-1",
+                              .out = &b->result,
+                              .keep_logs = keep_logs};
     b->parked = 0;
     KhronosStep step = khronos_run(b->rt, b->fibers, &b->x);
     for (; step == KHRONOS_PARKED; b->parked++)
@@ -138,7 +141,8 @@ static void test_refused_results(void **state)
     expect_failure(b, "return {a = {1, {b = 0/0}}}", KHRONOS_INVALID_RESULT, "result.a[2].b: NaN");
     expect_failure(b, "return 1, {['x y'] = math.huge}", KHRONOS_INVALID_RESULT,
                    "result[2][\"x y\"]: an infinite");
-    expect_failure(b, "return {1, 2, n = 2}", KHRONOS_INVALID_RESULT, "list elements and named keys");
+    expect_failure(b, "return {1, 2, n = 2}", KHRONOS_INVALID_RESULT,
+                   "list elements and named keys");
     expect_failure(b, "return {[true] = 1}", KHRONOS_INVALID_RESULT, "boolean");
     expect_failure(b, "return {[1.5] = 1}", KHRONOS_INVALID_RESULT, "fraction");
     expect_failure(b, "return 'ab\\xFF'", KHRONOS_INVALID_RESULT, "UTF-8 in a string at byte 3");
@@ -146,38 +150,59 @@ static void test_refused_results(void **state)
     expect_failure(b, "return newproxy()", KHRONOS_INVALID_RESULT, "userdata");
     expect_failure(b, "return buffer.create(1)", KHRONOS_INVALID_RESULT, "buffer");
     expect_failure(b, "local t = {} t[1] = t return t", KHRONOS_INVALID_RESULT, "64 deep");
-    expect_failure(b, "return string.rep('x', 5 * 1024 * 1024)", KHRONOS_INVALID_RESULT, "longer than");
-    expect_failure(b, "return table.unpack(table.create(5000, 1))", KHRONOS_INVALID_RESULT, "5000 values");
-    expect_failure(b, "return {[7] = 1, ['7'] = 2}", KHRONOS_INVALID_RESULT, "as a number and as a string");
+    expect_failure(b, "return string.rep('x', 5 * 1024 * 1024)", KHRONOS_INVALID_RESULT,
+                   "longer than");
+    expect_failure(b, "return table.unpack(table.create(5000, 1))", KHRONOS_INVALID_RESULT,
+                   "5000 values");
+    expect_failure(b, "return {[7] = 1, ['7'] = 2}", KHRONOS_INVALID_RESULT,
+                   "as a number and as a string");
     /* No metamethod of the result runs. */
-    expect_result(b, "return setmetatable({}, {__index = error, __iter = error, __len = error})", NULL,
-                  "{}");
+    expect_result(b, "return setmetatable({}, {__index = error, __iter = error, __len = error})",
+                  NULL, "{}");
 }
 
 static void test_events(void **state)
 {
     Bench *b = *state;
-    static const char event[] = "{\"name\":\"N\",\"base_name\":\"B\",\"author\":\"a\",\"id\":\"i\",\"data\":"
-                                "{\"list\":[1,null,\"x\"],\"nothing\":null,\"deep\":{\"a\":{\"b\":[{}]}}}}";
-    expect_result(b, "local e = ... return e.name, e.base_name, e.author, e.id, e.data", event,
-                  "[\"N\",\"B\",\"a\",\"i\",{\"deep\":{\"a\":{\"b\":[{}]}},\"list\":[1,null,\"x\"]}]");
+    static const char event[] =
+        "{\"name\":\"N\",\"base_name\":\"B\",\"author\":\"a\",\"id\":\"i\",\"data\":"
+        "{\"list\":[1,null,\"x\"],\"nothing\":null,\"deep\":{\"a\":{\"b\":[{}]}}}}";
+    expect_result(
+        b, "local e = ... return e.name, e.base_name, e.author, e.id, e.data", event,
+        "[\"N\",\"B\",\"a\",\"i\",{\"deep\":{\"a\":{\"b\":[{}]}},\"list\":[1,null,\"x\"]}]");
     expect_result(b, "local e = ... return e.base_name, e.author, e.id, e.data", NULL,
                   "[\"Custom\",null,\"run-1\",null]");
-    expect_result(b, "local e = ... return pcall(function() e.data.deep.a.b[1].x = 1 end), "
-                     "table.isfrozen(e), table.isfrozen(e.data.list)", event,
-                  "[false,true,true]");
-    expect_result(b, "local e = ... local i = require('@antiraid/interop') "
-                     "return e.data.list[2] == i.null, getmetatable(e.data.list) == i.array_metatable, "
-                     "e.data.nothing == nil", event, "[true,true,true]");
+    expect_result(b,
+                  "local e = ... return pcall(function() e.data.deep.a.b[1].x = 1 end), "
+                  "table.isfrozen(e), table.isfrozen(e.data.list)",
+                  event, "[false,true,true]");
+    expect_result(
+        b,
+        "local e = ... local i = require('@antiraid/interop') "
+        "return e.data.list[2] == i.null, getmetatable(e.data.list) == i.array_metatable, "
+        "e.data.nothing == nil",
+        event, "[true,true,true]");
 }
 
 static void test_data_comes_back(void **state)
 {
     Bench *b = *state;
     static const char *const data[] = {
-        "[]", "{}", "[[],{}]", "\"\"", "0", "-1.5", "true", "[null]", "{\"a\":[{\"b\":[1,2,{\"c\":\"d\"}]}]}",
-        "9007199254740993", "-9223372036854775808", "18446744073709551615", "[12345678901234567890]",
-        "\"\xC3\xA9\xF0\x9D\x84\x9E\"", "[0.1,1e300,5e-324]",
+        "[]",
+        "{}",
+        "[[],{}]",
+        "\"\"",
+        "0",
+        "-1.5",
+        "true",
+        "[null]",
+        "{\"a\":[{\"b\":[1,2,{\"c\":\"d\"}]}]}",
+        "9007199254740993",
+        "-9223372036854775808",
+        "18446744073709551615",
+        "[12345678901234567890]",
+        "\"\xC3\xA9\xF0\x9D\x84\x9E\"",
+        "[0.1,1e300,5e-324]",
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(data); i++) {
         char event[256];
@@ -186,7 +211,8 @@ static void test_data_comes_back(void **state)
     }
     expect_result(b, "local e = ... return e.data", "{\"name\":\"N\",\"data\":{\"a\":1,\"a\":2}}",
                   "{\"a\":2}");
-    expect_result(b, "local e = ... return e.data", "{\"name\":\"N\",\"data\":{\"a\":1,\"a\":null}}", "{}");
+    expect_result(b, "local e = ... return e.data",
+                  "{\"name\":\"N\",\"data\":{\"a\":1,\"a\":null}}", "{}");
 }
 
 /* Lists and objects beyond what waits on the stack, mixed. */
@@ -201,13 +227,14 @@ static void test_large_data(void **state)
     for (int i = 1; i <= 3000; i++)
         strbuf_printf(&event, "%s\"key%d\":%d", i > 1 ? "," : "", i, i);
     strbuf_puts(&event, "}}}");
-    expect_result(b,
-                  "local e = ... local sum, keys = 0, 0 "
-                  "for i, v in e.data.list do assert(v.id == i and v.tags[1] == 2 * i and #v.tags == 2) "
-                  "sum += v.id end "
-                  "for k, v in e.data.map do assert(k == 'key' .. v) keys += 1 end "
-                  "return #e.data.list, sum, keys",
-                  strbuf_cstr(&event), "[5000,12502500,3000]");
+    expect_result(
+        b,
+        "local e = ... local sum, keys = 0, 0 "
+        "for i, v in e.data.list do assert(v.id == i and v.tags[1] == 2 * i and #v.tags == 2) "
+        "sum += v.id end "
+        "for k, v in e.data.map do assert(k == 'key' .. v) keys += 1 end "
+        "return #e.data.list, sum, keys",
+        strbuf_cstr(&event), "[5000,12502500,3000]");
     run(b, "local e = ... return e.data.list", strbuf_cstr(&event));
     assert_int_equal(b->x.status, KHRONOS_OK);
     assert_true(b->result.length > 100000);
@@ -217,11 +244,13 @@ static void test_large_data(void **state)
 static void test_json_module(void **state)
 {
     Bench *b = *state;
-    expect_result(b, "local j = require('@antiraid/json') "
-                     "return j.encode({1, {a = 'x'}}), j.decode('[1,{\"b\":null}]'), j.encode({}, true), "
-                     "j.encode({a = {1}}, true), j.decode(buffer.fromstring(' 7 '))",
-                  NULL,
-                  "[\"[1,{\\\"a\\\":\\\"x\\\"}]\",[1,{}],\"{}\",\"{\\n  \\\"a\\\": [\\n    1\\n  ]\\n}\",7]");
+    expect_result(
+        b,
+        "local j = require('@antiraid/json') "
+        "return j.encode({1, {a = 'x'}}), j.decode('[1,{\"b\":null}]'), j.encode({}, true), "
+        "j.encode({a = {1}}, true), j.decode(buffer.fromstring(' 7 '))",
+        NULL,
+        "[\"[1,{\\\"a\\\":\\\"x\\\"}]\",[1,{}],\"{}\",\"{\\n  \\\"a\\\": [\\n    1\\n  ]\\n}\",7]");
     expect_failure(b, "require('@antiraid/json').decode('[1,')", KHRONOS_RUNTIME_ERROR,
                    "invalid JSON: line 1, column 4");
     expect_failure(b, "require('@antiraid/json').encode({x = print})", KHRONOS_RUNTIME_ERROR,
@@ -234,7 +263,8 @@ static void test_sandbox(void **state)
     expect_result(b, "return getfenv, setfenv, io, dofile, package, rawget(_G, 'print')", NULL,
                   "[null,null,null,null,null,null]");
     expect_failure(b, "print = 1", KHRONOS_RUNTIME_ERROR, "cannot modify read-only global 'print'");
-    expect_failure(b, "_G.table = 1", KHRONOS_RUNTIME_ERROR, "cannot modify read-only global 'table'");
+    expect_failure(b, "_G.table = 1", KHRONOS_RUNTIME_ERROR,
+                   "cannot modify read-only global 'table'");
     expect_failure(b, "string.x = 1", KHRONOS_RUNTIME_ERROR, "readonly");
     expect_failure(b, "rawset(string, 'x', 1)", KHRONOS_RUNTIME_ERROR, "readonly");
     expect_failure(b, "getmetatable('').__index = 1", KHRONOS_RUNTIME_ERROR, "readonly");
@@ -243,25 +273,32 @@ static void test_sandbox(void **state)
     expect_failure(b, "local _, c = ... c.x = 1", KHRONOS_RUNTIME_ERROR, "cannot be modified");
     expect_result(b, "x = 1 return x, _G.x, rawget(_G, 'x'), _G['@worker'], getmetatable(_G)", NULL,
                   "[1,1,1,null,\"The metatable is locked\"]");
-    expect_result(b, "local own, all = 0, {} for k in pairs(_G) do own += 1 end "
-                     "for k, v in _G do all[k] = v end return own, all.print == print, all._G == _G", NULL,
-                  "[1,true,true]"); /* _G alone: every version has globals of its own */
-    expect_result(b, "local f = loadstring('y = 3 return _G') return f() == _G, y", NULL, "[true,3]");
+    expect_result(b,
+                  "local own, all = 0, {} for k in pairs(_G) do own += 1 end "
+                  "for k, v in _G do all[k] = v end return own, all.print == print, all._G == _G",
+                  NULL, "[1,true,true]"); /* _G alone: every version has globals of its own */
+    expect_result(b, "local f = loadstring('y = 3 return _G') return f() == _G, y", NULL,
+                  "[true,3]");
     expect_result(b, "return loadstring('\\27Lua') == nil, (collectgarbage('count') > 0)", NULL,
                   "[true,true]");
     /* A name of one's own that hides nothing does not slow or change the library. */
-    expect_result(b, "rawset(_G, 'math', {abs = function() return 'mine' end}) return math.abs(-1)", NULL,
-                  "\"mine\"");
+    expect_result(b, "rawset(_G, 'math', {abs = function() return 'mine' end}) return math.abs(-1)",
+                  NULL, "\"mine\"");
 }
 
 static void test_context(void **state)
 {
     Bench *b = *state;
-    expect_result(b, "local _, c = ... return c.guild_id, c.template_name, c.template_version, "
-                     "c.execution_id, c.memory_limit, c.nothing, tostring(c), typeof(c)", NULL,
-                  "[\"42\",\"test\",1,\"run-1\",20971520,null,\"TemplateContext\",\"TemplateContext\"]");
-    expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL, "1");
-    expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL, "2");
+    expect_result(
+        b,
+        "local _, c = ... return c.guild_id, c.template_name, c.template_version, "
+        "c.execution_id, c.memory_limit, c.nothing, tostring(c), typeof(c)",
+        NULL,
+        "[\"42\",\"test\",1,\"run-1\",20971520,null,\"TemplateContext\",\"TemplateContext\"]");
+    expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL,
+                  "1");
+    expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL,
+                  "2");
 }
 
 static void test_globals_belong_to_a_version(void **state)
@@ -286,18 +323,18 @@ static void test_require(void **state)
 {
     Bench *b = *state;
     KhronosTemplate *t = support_template(
-        b->sandbox, "r", 1,
-        "init.luau", "count = count or 0 local a = require('./lib/a') "
-                     "return a.value, require('@self/lib/a') == a, require('@x/b'), require('./lib'), count, "
-                     "select(2, pcall(require, './lib/loop1')), select(2, pcall(require, './lib/two')), "
-                     "select(2, pcall(require, '../x')), select(2, pcall(require, './amb')), "
-                     "select(2, pcall(require, './none')), select(2, pcall(require, './syntax'))",
+        b->sandbox, "r", 1, "init.luau",
+        "count = count or 0 local a = require('./lib/a') "
+        "return a.value, require('@self/lib/a') == a, require('@x/b'), require('./lib'), count, "
+        "select(2, pcall(require, './lib/loop1')), select(2, pcall(require, './lib/two')), "
+        "select(2, pcall(require, '../x')), select(2, pcall(require, './amb')), "
+        "select(2, pcall(require, './none')), select(2, pcall(require, './syntax'))",
         "lib/a.luau", "count += 1 return {value = require('./b') .. require('../top')}",
         "lib/b.lua", "return 'b'", "lib/init.luau", "return require('./top') .. require('@self/b')",
-        "top.luau", "return 'top'", "lib/loop1.luau", "return require('./loop2')",
-        "lib/loop2.luau", "return require('./loop1')", "lib/two.luau", "return 1, 2",
-        "amb.luau", "return 1", "amb/init.luau", "return 2", "syntax.luau", "\nlocal = 1",
-        ".luaurc", "{ // where things are\n \"aliases\": {\"x\": \"./lib\",} }", NULL);
+        "top.luau", "return 'top'", "lib/loop1.luau", "return require('./loop2')", "lib/loop2.luau",
+        "return require('./loop1')", "lib/two.luau", "return 1, 2", "amb.luau", "return 1",
+        "amb/init.luau", "return 2", "syntax.luau", "\nlocal = 1", ".luaurc",
+        "{ // where things are\n \"aliases\": {\"x\": \"./lib\",} }", NULL);
     for (int i = 0; i < 2; i++) {
         run_template(b, t, NULL);
         if (b->x.status != KHRONOS_OK)
@@ -319,15 +356,36 @@ static void test_hostile_requires(void **state)
 {
     Bench *b = *state;
     static const char *const paths[] = {
-        "'../../etc/passwd'", "'/etc/passwd'", "'..\\\\..\\\\x'", "'./%2e%2e/x'", "'./a\\0b'", "'./INIT'",
-        "string.rep('./a', 5000)", "'@x/../..'", "'@self/../../x'", "''", "'.'", "'..'", "'./'", "'@'", "'@/'",
-        "'@self'", "'@antiraid'", "'@antiraid/'", "'@antiraid/../json'", "'init'", "'./x/../../y'", "{}", "nil",
+        "'../../etc/passwd'",
+        "'/etc/passwd'",
+        "'..\\\\..\\\\x'",
+        "'./%2e%2e/x'",
+        "'./a\\0b'",
+        "'./INIT'",
+        "string.rep('./a', 5000)",
+        "'@x/../..'",
+        "'@self/../../x'",
+        "''",
+        "'.'",
+        "'..'",
+        "'./'",
+        "'@'",
+        "'@/'",
+        "'@self'",
+        "'@antiraid'",
+        "'@antiraid/'",
+        "'@antiraid/../json'",
+        "'init'",
+        "'./x/../../y'",
+        "{}",
+        "nil",
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(paths); i++) {
         char source[256];
         snprintf(source, sizeof(source),
                  "if running then error('again') end running = true "
-                 "local ok, e = pcall(require, %s) running = false return ok", paths[i]);
+                 "local ok, e = pcall(require, %s) running = false return ok",
+                 paths[i]);
         expect_result(b, source, NULL, "false");
     }
 }
@@ -344,7 +402,8 @@ static void test_errors(void **state)
     expect_failure(b, "local x = = 1", KHRONOS_COMPILE_ERROR, "init.luau:1: Expected identifier");
     expect_failure(b, "\27Lua", KHRONOS_COMPILE_ERROR, "init.luau:1:");
     expect_failure(b, "coroutine.yield()", KHRONOS_RUNTIME_ERROR, "yielded");
-    expect_failure(b, "local function f() f() f() end f()", KHRONOS_RUNTIME_ERROR, "stack overflow");
+    expect_failure(b, "local function f() f() f() end f()", KHRONOS_RUNTIME_ERROR,
+                   "stack overflow");
     expect_result(b, "return 'still here'", NULL, "\"still here\"");
 }
 
@@ -423,7 +482,8 @@ static void test_parked_runs_end(void **state)
         b->sandbox, "p", 1, "init.luau",
         "local t = {} for i = 1, 50 do t[i] = i end "
         "while true do table.sort(t, function(a, c) local n = 0 for i = 1, 100 do n += i end return a < c end) "
-        "require('@antiraid/json').encode(t) end", NULL);
+        "require('@antiraid/json').encode(t) end",
+        NULL);
     char *storage;
     KhronosEvent event;
     support_event("{\"name\":\"N\",\"data\":[1,2]}", &storage, &event);
@@ -459,8 +519,9 @@ static void test_logs(void **state)
     khronos_free(b->rt);
     b->rt = NULL;
     run(b, "for i = 1, 10 do print(i) end", NULL);
-    assert_string_equal(strbuf_cstr(&b->printed),
-                        "1\n2\n3\nwarn: [7 lines with 8 bytes dropped: more than 3 lines a second]\n");
+    assert_string_equal(
+        strbuf_cstr(&b->printed),
+        "1\n2\n3\nwarn: [7 lines with 8 bytes dropped: more than 3 lines a second]\n");
     b->limits.log_lines_per_second = 100;
     khronos_free(b->rt);
     b->rt = NULL;
@@ -475,7 +536,9 @@ static void test_memory_is_given_back(void **state)
     run(b, "return 1", NULL);
     khronos_shrink(b->rt);
     khronos_account(b->rt, &before);
-    run(b, "local t = {} for i = 1, 1e4 do t[i] = {i} end return require('@antiraid/json').encode(t)", NULL);
+    run(b,
+        "local t = {} for i = 1, 1e4 do t[i] = {i} end return require('@antiraid/json').encode(t)",
+        NULL);
     assert_int_equal(b->x.status, KHRONOS_OK);
     khronos_shrink(b->rt);
     khronos_account(b->rt, &after);

@@ -49,7 +49,10 @@ static void on_complete(LuaVmAction *action)
 static void submit(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
 {
     job->action = (LuaVmAction){
-        .type = type, .guild_id = guild_id, .complete = on_complete, .userdata = job,
+        .type = type,
+        .guild_id = guild_id,
+        .complete = on_complete,
+        .userdata = job,
         .execution = {.template_version = t, .event = &b->event, .id = "x", .out = &job->result},
     };
     job->submitted_ns = clock_monotonic_ns();
@@ -113,7 +116,8 @@ static void test_many_guilds(void **state)
     enum { GUILDS = 200, EACH = 20 };
     start(b);
     KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
-                                          "local _, c = ... n = (n or 0) + 1 return c.guild_id, n", NULL);
+                                          "local _, c = ... n = (n or 0) + 1 return c.guild_id, n",
+                                          NULL);
     Job *jobs = calloc(GUILDS * EACH, sizeof(Job));
     for (int i = 0; i < GUILDS * EACH; i++)
         submit(b, &jobs[i], VM_ACTION_EXECUTE, (uint64_t)(i % GUILDS) + 1, t);
@@ -141,9 +145,10 @@ static void test_states(void **state)
     b->options.limits.cpu_max_ns = 500 * CLOCK_NS_PER_MS;
     start(b);
     KhronosTemplate *good = support_template(b->sandbox, "good", 1, "init.luau", "return 1", NULL);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau", "while true do end", NULL);
-    KhronosTemplate *eat = support_template(
-        b->sandbox, "eat", 1, "init.luau", "local t = {} while true do t[#t + 1] = {} end", NULL);
+    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
+                                             "while true do end", NULL);
+    KhronosTemplate *eat = support_template(b->sandbox, "eat", 1, "init.luau",
+                                            "local t = {} while true do t[#t + 1] = {} end", NULL);
     struct {
         VmActionType type;
         KhronosTemplate *t;
@@ -169,7 +174,8 @@ static void test_states(void **state)
         assert_int_equal(info.action.info.state, steps[i].state);
         assert_int_equal(info.action.info.reason, steps[i].reason);
         assert_int_equal(info.action.info.generation, steps[i].generation);
-        assert_true((info.action.info.account.reserved_bytes > 0) == (steps[i].state == VM_HEALTHY));
+        assert_true((info.action.info.account.reserved_bytes > 0) ==
+                    (steps[i].state == VM_HEALTHY));
         job_free(&job);
         job_free(&info);
     }
@@ -185,7 +191,8 @@ static void test_mailbox_is_bounded(void **state)
     b->options.mailbox_max = 3;
     b->options.limits.cpu_max_ns = 200 * CLOCK_NS_PER_MS;
     start(b);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau", "while true do end", NULL);
+    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
+                                             "while true do end", NULL);
     Job jobs[5] = {0};
     for (int i = 0; i < 5; i++)
         submit(b, &jobs[i], VM_ACTION_GET_STATE + (i == 0 ? -1 : 0), 1, spin);
@@ -209,9 +216,11 @@ static void test_quiet_guilds_are_not_delayed(void **state)
     enum { SPINNERS = 64, QUIET = 300 };
     b->options.limits.cpu_max_ns = 60 * CLOCK_NS_PER_S;
     start(b);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau", "while true do end", NULL);
+    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
+                                             "while true do end", NULL);
     KhronosTemplate *quick = support_template(b->sandbox, "quick", 1, "init.luau",
-                                              "local n = 0 for i = 1, 1000 do n += i end return n", NULL);
+                                              "local n = 0 for i = 1, 1000 do n += i end return n",
+                                              NULL);
     Job *spinners = calloc(SPINNERS, sizeof(Job));
     for (int i = 0; i < SPINNERS; i++)
         submit(b, &spinners[i], VM_ACTION_EXECUTE, 1000 + (uint64_t)i, spin);
@@ -225,10 +234,11 @@ static void test_quiet_guilds_are_not_delayed(void **state)
         job_free(&job);
     }
     qsort(waits, QUIET, sizeof(waits[0]), compare_u64);
-    print_message("quiet guilds beside %d spinning: median %.2f ms, 99th percentile %.2f ms\n", SPINNERS,
-                  (double)waits[QUIET / 2] / 1e6, (double)waits[QUIET * 99 / 100] / 1e6);
+    print_message("quiet guilds beside %d spinning: median %.2f ms, 99th percentile %.2f ms\n",
+                  SPINNERS, (double)waits[QUIET / 2] / 1e6, (double)waits[QUIET * 99 / 100] / 1e6);
     const char *factor = getenv("TIME_FACTOR");
-    double allowed = 25 * (factor ? strtod(factor, NULL) : 1); /* far above the goal of 5: machines differ */
+    double allowed = 25 * (factor ? strtod(factor, NULL)
+                                  : 1); /* far above the goal of 5: machines differ */
     assert_true((double)waits[QUIET * 99 / 100] / 1e6 < allowed);
     /* All spinners are parked or running: stopping ends each of them, once. */
     worker_stop(b->worker);
@@ -265,7 +275,8 @@ static void test_stop_completes_everything(void **state)
     template_release(t);
 }
 
-/* ---- The template cache ----------------------------------------------------------------------- */
+/* ---- The template cache -----------------------------------------------------------------------
+ */
 
 static void write_file(const char *folder, const char *name, const char *text)
 {
@@ -327,7 +338,8 @@ static void test_template_cache(void **state)
     write_file(folder, "many/part.luau", "return 'other'");
     expect_template(b, cache, "many", 2, "\"other\"");
     write_file(folder, "one.luau", "return = 2");
-    expect_template(b, cache, "one", 3, "one.luau:1: Expected identifier when parsing expression, got '='");
+    expect_template(b, cache, "one", 3,
+                    "one.luau:1: Expected identifier when parsing expression, got '='");
     snprintf(path, sizeof(path), "%s/one.luau", folder);
     unlink(path);
     expect_template(b, cache, "one", 0, NULL);
@@ -337,8 +349,8 @@ static void test_template_cache(void **state)
     expect_template(b, cache, "many", 0, "there are both a file and a folder of this name");
     templates_close(cache);
     assert_null(templates_open(b->sandbox, path, error, sizeof(error)));
-    static const char *const files[] = {"one.luau", "many.luau", "not a name.luau", "many/init.luau",
-                                        "many/part.luau", "many", ""};
+    static const char *const files[] = {
+        "one.luau", "many.luau", "not a name.luau", "many/init.luau", "many/part.luau", "many", ""};
     for (size_t i = 0; i < BASE_ARRAY_COUNT(files); i++) {
         snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
         remove(path);
