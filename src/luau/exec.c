@@ -380,6 +380,10 @@ static BASE_NOINLINE int get_varargs(lua_State *L, int reg, int wanted)
     } while (0)
 #define OFFSET(reg) ((char *)(base + (reg)) - (char *)L->stack)
 
+#define SAME_STRING(x, y)                                 \
+    ((x)->u == (y)->u ||                                  \
+     (val_isstring(*(x)) && luS_equalbytes(val_string(*(x)), val_string(*(y)))))
+
 #define ARITH(op, left, right, leftv, rightv, tm, result)                                     \
     CASE(op) : {                                                                              \
         const Value *x = (left), *y = (right);                                                \
@@ -928,20 +932,17 @@ reload:
     NEXT;
     CASE(JUMPIFNOTBOOL) : pc += base[A].u == VAL_NIL_BITS + 1 + (*pc & 1) ? 1 : D;
     NEXT;
+    /* (A value that is no number is a NaN as a double, so == is false for it.) */
     CASE(JUMPIFEQK) : {
-        Value x = base[A], y = k[*pc];
-        bool same = x.u == y.u || (val_isnumber(x) ? val_isnumber(y) && x.n == y.n
-                                                   : val_isstring(x) && val_isstring(y) &&
-                                                         luS_equal(val_string(x), val_string(y)));
-        pc += same && !(val_isnumber(x) && x.n != x.n) ? D : 1;
+        const Value *x = &base[A], *y = &k[*pc];
+        bool same = ISNUM(y) ? x->n == y->n : SAME_STRING(x, y);
+        pc += same ? D : 1;
         NEXT;
     }
     CASE(JUMPIFNOTEQK) : {
-        Value x = base[A], y = k[*pc];
-        bool same = x.u == y.u || (val_isnumber(x) ? val_isnumber(y) && x.n == y.n
-                                                   : val_isstring(x) && val_isstring(y) &&
-                                                         luS_equal(val_string(x), val_string(y)));
-        pc += same && !(val_isnumber(x) && x.n != x.n) ? 1 : D;
+        const Value *x = &base[A], *y = &k[*pc];
+        bool same = ISNUM(y) ? x->n == y->n : SAME_STRING(x, y);
+        pc += same ? 1 : D;
         NEXT;
     }
     CASE(JUMPIFEQ) : {

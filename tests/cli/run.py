@@ -7,6 +7,7 @@ or by `in` when they are given as a list of parts. All run in the folder files/.
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -68,15 +69,15 @@ CASES = {
         (["run", "--bare", "--test-mode", "fast", "main.luau"], 2, "", ["--test-mode: expected"]),
     ],
     "run": [
-        (["run", "template.luau"], 0, "hello\tRun\t1\n{\"data\":null,\"name\":\"Run\"}\n", "careful\n"),
+        (["run", "template.luau"], 0, "hello\tRun\t1\n{\"name\":\"Run\",\"data\":null}\n", "careful\n"),
         (["run", "template.luau", "--event", "event.json", "--guild", "77"], 0,
-         "hello\tJoin\t77\n{\"data\":[1,12345678901234567890],\"name\":\"Join\"}\n", "careful\n"),
+         "hello\tJoin\t77\n{\"name\":\"Join\",\"data\":[1,12345678901234567890]}\n", "careful\n"),
         (["run", "folder"], 0, "\"from a file beside\"\n", ""),
         (["run", "fails.luau"], 1, "before\n",
          "fails.luau:4: why\nstacktrace:\nfails.luau:4 function inner\nfails.luau:7\n"),
         (["run", "lib/syntax.luau"], 1, "",
-         "lib/syntax.luau:1:7: Expected identifier when parsing expression, got '='\n"
-         "    x = = 1\n          ^\n"),
+         "lib/syntax.luau:1:5: Expected identifier when parsing expression, got '='\n"
+         "    x = = 1\n        ^\n"),
         (["run", "sandboxed.luau"], 0, "", ""),
         (["run", "template.luau", "--event", "none.json"], 1, "",
          "template-worker: none.json: No such file or directory\n"),
@@ -108,11 +109,16 @@ def compare(what, expected, got):
     return [] if expected == got else [f"{what}:\n      got      {got[:900]!r}\n      expected {expected!r}"]
 
 
+def without_notices(text):
+    """Drops the line with which AddressSanitizer greets a program that has fibers."""
+    return re.sub(r"^==\d+==WARNING: ASan doesn't fully support makecontext.*\n", "", text, flags=re.M)
+
+
 def check_case(program, case):
     arguments, status, output, errors = case
     done = run(program, arguments)
     problems = compare("output", output, done.stdout.decode("utf-8", "replace"))
-    problems += compare("errors", errors, done.stderr.decode("utf-8", "replace"))
+    problems += compare("errors", errors, without_notices(done.stderr.decode("utf-8", "replace")))
     if done.returncode != status:
         problems.append(f"exit status {done.returncode}, expected {status}")
     return problems

@@ -426,7 +426,8 @@ def check_log(program):
     server.write("forge.luau", 'print("a\\n{\\"level\\":\\"error\\"}\\27[31m\\0\\255") warn("w")')
     expect(server.execute("forge", "77")[0] == 200, "status")
     log = server.stop()
-    lines = [json.loads(line) for line in log.strip().split("\n")]
+    lines = [json.loads(line) for line in log.strip().split("\n")
+             if "ASan doesn't fully support" not in line]
     mine = [line for line in lines if line.get("guild_id") == "77"]
     expect(len(mine) == 2 and mine[0]["template"] == "forge" and mine[0]["level"] == "info" and
            mine[0]["message"] == 'a\n{"level":"error"}\x1b[31m\0\ufffd' and mine[1]["level"] == "warn",

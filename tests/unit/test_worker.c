@@ -143,6 +143,7 @@ static void test_states(void **state)
 {
     Bench *b = *state;
     b->options.limits.cpu_max_ns = 500 * CLOCK_NS_PER_MS;
+    b->options.limits.memory_max_bytes = (size_t)1 << 20;
     start(b);
     KhronosTemplate *good = support_template(b->sandbox, "good", 1, "init.luau", "return 1", NULL);
     KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
