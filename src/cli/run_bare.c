@@ -36,12 +36,11 @@ static bool read_file(void *self, const char *path, Strbuf *out)
 }
 
 /* Sets up the globals of a script: its own table, which reads through to the frozen library. */
-static void add_globals(lua_State *L, Bare *bare);
 
-static void give_environment(lua_State *L, Bare *bare)
+static void give_environment(lua_State *L)
 {
     lua_State *main_thread = lua_mainthread(L);
-    lua_State *co = lua_newthread(L);
+    lua_newthread(L);
     lua_newtable(L);
     lua_pushvalue(main_thread, LUA_GLOBALSINDEX);
     if (main_thread != L)
@@ -51,7 +50,6 @@ static void give_environment(lua_State *L, Bare *bare)
     lua_pop(L, 1);
     lua_pushvalue(L, -1);
     lua_setfenv(L, -3);
-    add_globals(co, bare);
     lua_remove(L, -2); /* leaves the table */
 }
 
@@ -64,12 +62,14 @@ static luau_Module *compile_file(Bare *bare, const char *path, Strbuf *message)
     luau_Module *module = NULL;
     luau_compile_defaults(&options);
     options.image = bare->image;
-    strbuf_printf(&name, "@%s", path);
+    /* A relative path is shown with ./ in front, as Luau programs are used to (reference 15). */
+    strbuf_printf(&name, "@%s%s", path[0] == '/' || path[0] == '.' ? "" : "./", path);
     if (cli_readsource(path, &source)) {
         module = luau_compile(source.data, source.length, strbuf_cstr(&name), &options,
                               &diagnostic);
         if (!module)
-            strbuf_printf(message, "%s:%d: %s", path, diagnostic.line, diagnostic.message);
+            strbuf_printf(message, "%s:%d: %s", strbuf_cstr(&name) + 1, diagnostic.line,
+                          diagnostic.message);
     }
     strbuf_free(&source);
     strbuf_free(&name);
@@ -91,7 +91,7 @@ static bool load_file(void *self, lua_State *L, const char *path)
     }
     luau_load(L, module, 0);
     luau_module_release(module);
-    give_environment(L, bare);
+    give_environment(L);
     lua_setfenv(L, -2);
     return true;
 }
@@ -108,9 +108,11 @@ static int bare_require(lua_State *L)
     return require_call(L, &bare->modules, from);
 }
 
-static void add_globals(lua_State *L, Bare *bare)
+/* What a Luau program finds: everything the language has, and require. */
+static void open_libraries(lua_State *L, void *unused)
 {
-    (void)bare;
+    (void)unused;
+    luaL_openlibs(L);
     lua_pushcclosurek(L, bare_require, "require", 0, require_continue);
     lua_setglobal(L, "require");
 }
@@ -165,13 +167,12 @@ static int bare_main(lua_State *L)
     if (options->fail_alloc)
         luau_failalloc(L, options->fail_alloc);
     lua_State *co = lua_newthread(L);
-    add_globals(co, bare);
     luau_load(co, module, 0);
     lua_rawcheckstack(co, options->argument_count + LUA_MINSTACK);
     for (int i = 0; i < options->argument_count; i++)
         lua_pushstring(co, options->arguments[i]);
     luau_module_release(module);
-    int status = lua_resume(co, L, options->argument_count);
+    int status = lua_resume(co, NULL, options->argument_count);
     luau_failalloc(L, 0);
     if (status == LUA_OK) {
         bare->exit_status = EXIT_SUCCESS;
@@ -187,8 +188,9 @@ static int bare_main(lua_State *L)
 
 int run_bare(const BareOptions *options)
 {
-    Bare bare = {
-        .options = options, .image = luau_image_standard(), .exit_status = EXIT_WORK_FAILED};
+    Bare bare = {.options = options,
+                 .image = luau_image_new(open_libraries, NULL, NULL, 0),
+                 .exit_status = EXIT_WORK_FAILED};
     luau_VmOptions vm = {.image = bare.image, .userdata = &bare};
     lua_State *L = bare.image ? luau_newvm(&vm) : NULL;
     if (!L) {

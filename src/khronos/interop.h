@@ -5,6 +5,7 @@
  *     boolean, string (UTF-8)           the same
  *     number                            digits if integral within +-2^53, else shortest decimal
  *     I64, U64 userdata (int64.h)       exact integer; read: integers outside +-2^53
+ *     integer                           exact integer; none is read
  *     table with the array metatable,   array; read: with the array metatable
  *       or keys exactly 1..n, n >= 1
  *     other table                       object; keys are strings, or integers (written in decimal)

@@ -272,6 +272,7 @@ static bool put_value(Encoder *e, Value v)
     case LUA_TBOOLEAN: strbuf_puts(e->out, val_istrue(v) ? "true" : "false"); return true;
     case LUA_TSTRING: return put_text(e, val_string(v));
     case LUA_TTABLE: return open_table(e, val_table(v));
+    case LUA_TINTEGER: json_put_i64(e->out, val_integer(v)->n); return true;
     case LUA_TVECTOR: return put_vector(e, val_vector(v));
     case LUA_TUSERDATA: return put_userdata(e, val_udata(v));
     case LUA_TLIGHTUSERDATA:

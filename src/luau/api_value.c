@@ -115,6 +115,15 @@ const float *lua_tovector(lua_State *L, int index)
     return val_isvector(v) ? val_vector(v)->v : NULL;
 }
 
+int64_t lua_tointeger64(lua_State *L, int index, int *isinteger)
+{
+    Value v = luE_value(L, index);
+    bool ok = val_isinteger(v);
+    if (isinteger)
+        *isinteger = ok;
+    return ok ? val_integer(v)->n : 0;
+}
+
 int lua_toboolean(lua_State *L, int index)
 {
     Value v = luE_value(L, index);
@@ -263,6 +272,14 @@ void lua_pushlightuserdata(lua_State *L, void *p)
 {
     BASE_ASSERT((uintptr_t)p >> 48 == 0);
     api_push(L, val_from(TAG_LIGHT, p));
+}
+
+void lua_pushinteger64(lua_State *L, int64_t n)
+{
+    luG_check(L);
+    Integer *integer = luH_object(L, sizeof(Integer), OBJ_INTEGER);
+    integer->n = n;
+    api_push(L, val_fromobject(integer));
 }
 
 void lua_pushvector(lua_State *L, float x, float y, float z)

@@ -72,9 +72,9 @@ struct AstFunction {
 
 typedef enum AstExprKind {
     AST_GROUP,   /* (expr): cuts to one value */
-    AST_NIL, AST_TRUE, AST_FALSE, AST_NUMBER, AST_STRING, AST_LOCAL, AST_GLOBAL, AST_VARARG,
-    AST_CALL, AST_INDEX_NAME, AST_INDEX_EXPR, AST_FUNCTION, AST_TABLE, AST_UNARY, AST_BINARY,
-    AST_IF_ELSE, AST_INTERP
+    AST_NIL, AST_TRUE, AST_FALSE, AST_NUMBER, AST_INTEGER /* `5i` */, AST_STRING, AST_LOCAL,
+    AST_GLOBAL, AST_VARARG, AST_CALL, AST_INDEX_NAME, AST_INDEX_EXPR, AST_FUNCTION, AST_TABLE,
+    AST_UNARY, AST_BINARY, AST_IF_ELSE, AST_INTERP
     /* casts (x :: T) and f<<T>> leave their operand only */
 } AstExprKind;
 
@@ -84,6 +84,7 @@ struct AstExpr {
     union {
         AstExpr *group;
         double number;
+        int64_t integer;
         struct { const char *data; uint32_t length; bool quoted; } string;
         struct { AstLocal *local; bool upvalue; /* declared in an outer function */ } local;
         const AstName *global;

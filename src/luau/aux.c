@@ -152,6 +152,20 @@ int luaL_optboolean(lua_State *L, int arg, int def)
     return lua_isnoneornil(L, arg) ? def : luaL_checkboolean(L, arg);
 }
 
+int64_t luaL_checkinteger64(lua_State *L, int arg)
+{
+    int isinteger;
+    int64_t n = lua_tointeger64(L, arg, &isinteger);
+    if (!isinteger)
+        type_error(L, arg, LUA_TINTEGER);
+    return n;
+}
+
+int64_t luaL_optinteger64(lua_State *L, int arg, int64_t def)
+{
+    return lua_isnoneornil(L, arg) ? def : luaL_checkinteger64(L, arg);
+}
+
 const float *luaL_checkvector(lua_State *L, int arg)
 {
     const float *vector = lua_tovector(L, arg);
@@ -298,6 +312,12 @@ static void push_text(lua_State *L, Value v)
     case LUA_TNUMBER: {
         char text[NUM_TEXT_MAX];
         int length = num_format(v.n, text);
+        lua_pushlstring(L, text, (size_t)length);
+        break;
+    }
+    case LUA_TINTEGER: {
+        char text[NUM_TEXT_MAX];
+        int length = num_format_i64(val_integer(v)->n, text);
         lua_pushlstring(L, text, (size_t)length);
         break;
     }

@@ -24,7 +24,11 @@
 #endif
 #define luD_savestack(L, p) ((char *)(p) - (char *)(L)->stack)
 #define luD_restorestack(L, n) ((Value *)((char *)(L)->stack + (n)))
-#define luD_push(L, v) (*(L)->top++ = (v)) /* EXTRA_STACK or checked room */
+/* Into EXTRA_STACK or checked room. No macro: v may raise or move the stack, before top moves. */
+BASE_INLINE void luD_push(lua_State *L, Value v)
+{
+    *L->top++ = v;
+}
 
 void luD_growstack(lua_State *L, int n);     /* raises stack overflow */
 void luD_resizestack(lua_State *L, int size);

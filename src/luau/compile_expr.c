@@ -13,6 +13,7 @@ Value luC_value(Func *f, const AstExpr *literal)
     case AST_TRUE: return VAL_TRUE;
     case AST_FALSE: return VAL_FALSE;
     case AST_NUMBER: return val_anynumber(literal->number);
+    case AST_INTEGER: return val_fromobject(luM_integer(f->c->module, literal->integer));
     case AST_STRING:
         return val_fromstring(luM_string(f->c->module, literal->string.data,
                                          literal->string.length));
@@ -509,7 +510,8 @@ void luC_expr(Func *f, AstExpr *e, int target, bool temp)
     luC_line(f, e->location.begin.line);
     switch (e->kind) {
     case AST_GROUP: luC_expr(f, e->group, target, temp); break;
-    case AST_NIL: case AST_TRUE: case AST_FALSE: case AST_NUMBER: case AST_STRING:
+    case AST_NIL: case AST_TRUE: case AST_FALSE: case AST_NUMBER: case AST_INTEGER:
+    case AST_STRING:
         luC_load(f, e, target);
         break;
     case AST_LOCAL: local_value(f, e->local.local, target); break;

@@ -90,7 +90,7 @@ static void become_operand(AstExpr *e, AstExpr *operand)
     e->group = operand;
 }
 
-/* Text of a literal as `..` and tostring give it; NULL: none. */
+/* Text of a literal as tostring gives it; NULL: none. */
 static const char *literal_text(const AstExpr *e, char room[NUM_TEXT_MAX], size_t *length)
 {
     const char *text;
@@ -100,6 +100,9 @@ static const char *literal_text(const AstExpr *e, char room[NUM_TEXT_MAX], size_
         return e->string.data;
     case AST_NUMBER:
         *length = (size_t)num_format(e->number, room);
+        return room;
+    case AST_INTEGER:
+        *length = (size_t)num_format_i64(e->integer, room);
         return room;
     case AST_NIL: text = "nil"; break;
     case AST_TRUE: text = "true"; break;
@@ -116,6 +119,8 @@ static bool literal_equal(const AstExpr *a, const AstExpr *b)
         return false;
     if (a->kind == AST_NUMBER)
         return a->number == b->number;
+    if (a->kind == AST_INTEGER)
+        return a->integer == b->integer;
     if (a->kind == AST_STRING)
         return a->string.length == b->string.length &&
                memcmp(a->string.data, b->string.data, a->string.length) == 0;
@@ -142,11 +147,16 @@ static double arith(AstBinary op, double a, double b)
     }
 }
 
+static bool is_joinable(const AstExpr *e)
+{
+    return e->kind == AST_NUMBER || e->kind == AST_STRING;
+}
+
 static void fold_concat(Compiler *c, AstExpr *e, const AstExpr *a, const AstExpr *b)
 {
     char room_a[NUM_TEXT_MAX], room_b[NUM_TEXT_MAX];
     size_t la, lb;
-    if (a->kind < AST_NUMBER || b->kind < AST_NUMBER) /* nil and booleans are errors */
+    if (!is_joinable(a) || !is_joinable(b)) /* the others are errors */
         return;
     const char *ta = literal_text(a, room_a, &la), *tb = literal_text(b, room_b, &lb);
     if (la + lb > TEXT_MAX)
@@ -328,9 +338,23 @@ static void fold_children(Compiler *c, AstExpr *e)
     }
 }
 
+/* A minus right before an integer literal is part of it, whatever the level; any other unary minus
+ * on an integer is an error, raised at run time. */
+static bool fold_negative(AstExpr *e)
+{
+    if (e->kind != AST_UNARY || e->unary.op != AST_MINUS || e->unary.expr->kind != AST_INTEGER)
+        return false;
+    int64_t n = (int64_t)(0 - (uint64_t)e->unary.expr->integer);
+    e->kind = AST_INTEGER;
+    e->integer = n;
+    return true;
+}
+
 static void fold_expr(Compiler *c, AstExpr *e)
 {
     luC_poll(c);
+    if (fold_negative(e))
+        return;
     fold_children(c, e);
     if (c->optimization < 1)
         return;

@@ -1,4 +1,5 @@
 /* disasm.c: a listing of compiled code, for people and tests. */
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -76,6 +77,7 @@ static void out_constant(const Listing *l, Value v)
     case LUA_TSTRING: out_string(l, val_string(v)); break;
     case LUA_TTABLE: out(l, "table"); break;
     case LUA_TFUNCTION: out(l, "function"); break;
+    case LUA_TINTEGER: out(l, "%" PRId64 "i", val_integer(v)->n); break;
     case LUA_TVECTOR:
         out(l, "vector(%g, %g, %g)", (double)val_vector(v)->v[0], (double)val_vector(v)->v[1],
             (double)val_vector(v)->v[2]);

@@ -1,10 +1,10 @@
 /* gc_mark.c: marking: from roots to grey objects to black ones. gc.h has the colours' story.
  *
- * Strings, vectors and buffers refer to nothing and go from white to black at once, userdata and
- * closed upvalues too (what they refer to is marked with them: one level, no recursion). Tables,
- * closures and threads become grey and are pushed on `grey`. A big table is scanned in pieces:
- * under the pieces' finds stays an entry with the table and, on top of it, an odd "pointer", the
- * position.
+ * Strings, vectors, integers and buffers refer to nothing and go from white to black at once,
+ * userdata and closed upvalues too (what they refer to is marked with them: one level, no
+ * recursion). Tables, closures and threads become grey and are pushed on `grey`. A big table is
+ * scanned in pieces: under the pieces' finds stays an entry with the table and, on top of it, an
+ * odd "pointer", the position.
  *
  * Threads never become black while the mutator may run (stack writes have no barrier): once scanned
  * they wait in `again` for the atomic phase, as do open upvalues (which are stack slots of perhaps
@@ -198,10 +198,10 @@ BASE_INLINE void mark_value(Global_ *g, Value v)
         mark_object(g, val_object(v));
 }
 
-/* Marks strings and vectors, which weak tables hold as they hold numbers. */
+/* Marks strings, vectors and integers, which weak tables hold as they hold numbers. */
 BASE_INLINE void mark_plain(Global_ *g, Value v)
 {
-    if (val_isstring(v) || val_isvector(v))
+    if (val_isplain(v))
         mark_value(g, v);
 }
 
@@ -232,6 +232,7 @@ static void mark_object(Global_ *g, GCObject *o)
     g->gc.work += 16;
     switch (o->type) {
     case OBJ_STRING:
+    case OBJ_INTEGER:
     case OBJ_VECTOR:
     case OBJ_BUFFER: blacken(o); break;
     case OBJ_USERDATA:
@@ -280,14 +281,14 @@ static int weak_mode(Table *t)
            (memchr(s->data, 'v', s->length) ? WEAK_VALUES : 0);
 }
 
-/* The key of an entry without value. Strings and vectors stay (their places are what the next
+/* The key of an entry without value. Plain ones stay (their places are what the next
  * insertion of them must find); an object that nothing else holds leaves its address to `next`. */
 static void scan_empty_node(Global_ *g, Node *node)
 {
     Value key = node->key;
     if (!val_isheap(key))
         return;
-    if (val_isstring(key) || val_isvector(key))
+    if (val_isplain(key))
         mark_value(g, key);
     else if (object_iswhite(val_object(key)) && !object_isshared(val_object(key)))
         node->key = VAL_TAGGED(0xFFF8u, key.u & 0xFFFFFFFFFFFFull);
@@ -496,7 +497,7 @@ void luG_scanatomic(Global_ *g)
     }
 }
 
-/* True of an object that the cycle did not reach; strings and vectors count as reached. */
+/* True of an object that the cycle did not reach; plain ones were marked. */
 static bool is_unreached(Value v)
 {
     return val_isheap(v) && object_iswhite(val_object(v)) && !object_isshared(val_object(v));

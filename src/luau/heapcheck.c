@@ -122,7 +122,8 @@ static void check_value(Checker *c, Value v)
         const GCObject *o = val_object(v);
         bool readable = o && !((uintptr_t)o & 7) && (is_known(c, o) || object_isshared(o));
         int type = readable ? o->type : OBJ_FREE;
-        CHECK(c, type == OBJ_VECTOR || type == OBJ_BUFFER || type == OBJ_THREAD,
+        CHECK(c, type == OBJ_VECTOR || type == OBJ_INTEGER || type == OBJ_BUFFER ||
+                     type == OBJ_THREAD,
               "value of an object of no kind");
         if (readable)
             check_object(c, o, type);
@@ -285,6 +286,7 @@ static void check_contents(Checker *c, GCObject *o)
     case OBJ_USERDATA: check_optional(c, ((Udata *)o)->meta, OBJ_TABLE); break;
     case OBJ_UPVAL: check_value(c, *((UpVal *)o)->v); break;
     case OBJ_VECTOR:
+    case OBJ_INTEGER:
     case OBJ_BUFFER: break;
     default: fail(c, "object of no type");
     }

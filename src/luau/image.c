@@ -12,6 +12,7 @@
  * `getmetatable(string)` of a type, `getmetatable(a)` of a table, `upvalue(f, 1)`. */
 #include "luau/image.h"
 
+#include <inttypes.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,6 +182,8 @@ static char *field_id(const luau_Image *image, const Table *t, const char *id, V
     }
     if (val_isnumber(key))
         return format_id("%s[%.17g]", id, key.n);
+    if (val_isinteger(key))
+        return format_id("%s[%" PRId64 "i]", id, val_integer(key)->n);
     if (val_isboolean(key))
         return format_id("%s[%s]", id, val_istrue(key) ? "true" : "false");
     return format_id("%s[?]", id);
@@ -195,6 +198,7 @@ static void visit_value(Walk *walk, Value *v, char *id)
     switch (val_type(*v)) {
     case LUA_TTABLE:
     case LUA_TFUNCTION:
+    case LUA_TINTEGER:
     case LUA_TVECTOR:
     case LUA_TUSERDATA:
     case LUA_TTHREAD:
@@ -293,6 +297,7 @@ static void walk_all(Walk *walk)
         switch (at.object->type) {
         case OBJ_TABLE: visit_table(walk, (Table *)at.object, at.id); break;
         case OBJ_FUNCTION: visit_function(walk, (Closure *)at.object, at.id); break;
+        case OBJ_INTEGER:
         case OBJ_VECTOR: break;
         default: refuse(image->L, luTM_typenames[at.object->type], at.id);
         }

@@ -90,9 +90,11 @@ const Token *luX_lookahead(Lexer *lexer);
 const AstName *luX_intern(Lexer *lexer, const char *text, size_t length);
 
 /* lex_value.c */
-typedef enum NumberStatus { NUMBER_OK, NUMBER_MALFORMED, NUMBER_BAD_INTEGER, NUMBER_OVERFLOW }
-    NumberStatus;
-NumberStatus luX_number_value(Arena *arena, const Token *token, double *value);
+typedef enum NumberStatus {
+    NUMBER_OK, NUMBER_INTEGER /* `5i`, in *integer */,
+    NUMBER_MALFORMED, NUMBER_BAD_INTEGER, NUMBER_OVERFLOW
+} NumberStatus;
+NumberStatus luX_number_value(Arena *arena, const Token *token, double *value, int64_t *integer);
 /* The value of any string token, in the arena; false if it has a malformed escape sequence. */
 bool luX_string_value(Arena *arena, const Token *token, const char **data, uint32_t *length);
 bool luX_is_space(char c);

@@ -41,7 +41,8 @@ static int base_of(const char *text, size_t length)
     return 10;
 }
 
-static NumberStatus integer_value(const char *text, size_t length, double *value)
+/* Without the suffix. Binary and hexadecimal ones give the bits, so also negative integers. */
+static NumberStatus integer_value(const char *text, size_t length, int64_t *value)
 {
     int base = base_of(text, length);
     uint64_t bits = 0;
@@ -58,11 +59,11 @@ static NumberStatus integer_value(const char *text, size_t length, double *value
             bits = bits * 10 + (uint64_t)(text[i] - '0');
         }
     }
-    *value = (double)(int64_t)bits;
-    return overflow ? NUMBER_OVERFLOW : NUMBER_OK;
+    *value = (int64_t)bits;
+    return overflow ? NUMBER_OVERFLOW : NUMBER_INTEGER;
 }
 
-NumberStatus luX_number_value(Arena *arena, const Token *token, double *value)
+NumberStatus luX_number_value(Arena *arena, const Token *token, double *value, int64_t *integer)
 {
     char small[64];
     char *text = token->length < sizeof(small) ? small : luA_alloc(arena, token->length + 1u);
@@ -74,7 +75,7 @@ NumberStatus luX_number_value(Arena *arena, const Token *token, double *value)
     text[length] = 0;
     *value = 0;
     if (text[length - 1] == 'i')
-        return integer_value(text, length - 1, value);
+        return integer_value(text, length - 1, integer);
     int base = base_of(text, length);
     if (base != 10) {
         uint64_t bits = 0;

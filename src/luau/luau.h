@@ -77,6 +77,7 @@ enum lua_Type {
     LUA_TBOOLEAN,
     LUA_TLIGHTUSERDATA,
     LUA_TNUMBER,
+    LUA_TINTEGER, /* 64 bits, a type of its own: `5i` */
     LUA_TVECTOR,
     LUA_TSTRING,
     LUA_TTABLE,
@@ -178,6 +179,8 @@ LUA_API double lua_tonumberx(lua_State *L, int index, int *isnum);
 LUA_API int lua_tointegerx(lua_State *L, int index, int *isnum);
 LUA_API unsigned lua_tounsignedx(lua_State *L, int index, int *isnum);
 LUA_API const float *lua_tovector(lua_State *L, int index);
+/* Of the type integer only: 0 for anything else, also for numbers. isinteger may be NULL. */
+LUA_API int64_t lua_tointeger64(lua_State *L, int index, int *isinteger);
 LUA_API int lua_toboolean(lua_State *L, int index);
 /* A number is converted in place. [m] The text lives while the value does. */
 LUA_API const char *lua_tolstring(lua_State *L, int index, size_t *length);
@@ -197,6 +200,7 @@ LUA_API void lua_pushnil(lua_State *L);
 LUA_API void lua_pushnumber(lua_State *L, double n);
 LUA_API void lua_pushinteger(lua_State *L, int n);
 LUA_API void lua_pushunsigned(lua_State *L, unsigned n);
+LUA_API void lua_pushinteger64(lua_State *L, int64_t n);              /* [m] */
 LUA_API void lua_pushvector(lua_State *L, float x, float y, float z); /* [m] */
 LUA_API void lua_pushlstring(lua_State *L, const char *s, size_t length); /* [m] */
 LUA_API void lua_pushstring(lua_State *L, const char *s);                 /* [m]; NULL: nil */
@@ -461,6 +465,8 @@ LUA_API int luaL_checkinteger(lua_State *L, int arg); /* truncates; reference 5.
 LUA_API int luaL_optinteger(lua_State *L, int arg, int def);
 LUA_API unsigned luaL_checkunsigned(lua_State *L, int arg);
 LUA_API unsigned luaL_optunsigned(lua_State *L, int arg, unsigned def);
+LUA_API int64_t luaL_checkinteger64(lua_State *L, int arg); /* the type integer */
+LUA_API int64_t luaL_optinteger64(lua_State *L, int arg, int64_t def);
 LUA_API const float *luaL_checkvector(lua_State *L, int arg);
 LUA_API const float *luaL_optvector(lua_State *L, int arg, const float *def);
 LUA_API void luaL_checkstack(lua_State *L, int size, const char *message);
@@ -510,6 +516,7 @@ LUA_API void luaL_pushresultsize(luaL_Strbuf *B, size_t size);
 #define lua_istable(L, i) (lua_type(L, (i)) == LUA_TTABLE)
 #define lua_isnil(L, i) (lua_type(L, (i)) == LUA_TNIL)
 #define lua_isboolean(L, i) (lua_type(L, (i)) == LUA_TBOOLEAN)
+#define lua_isinteger64(L, i) (lua_type(L, (i)) == LUA_TINTEGER)
 #define lua_isvector(L, i) (lua_type(L, (i)) == LUA_TVECTOR)
 #define lua_isthread(L, i) (lua_type(L, (i)) == LUA_TTHREAD)
 #define lua_isbuffer(L, i) (lua_type(L, (i)) == LUA_TBUFFER)

@@ -236,6 +236,15 @@ const String *luM_string(luau_Module *module, const char *data, size_t length)
     return s;
 }
 
+const Integer *luM_integer(luau_Module *module, int64_t n)
+{
+    Integer *integer = new_object(module, sizeof(Integer));
+    integer->type = OBJ_INTEGER;
+    integer->mark = MARK_SHARED | MARK_MODULE;
+    integer->n = n;
+    return integer;
+}
+
 const Vector *luM_vector(luau_Module *module, float x, float y, float z)
 {
     Vector *v = new_object(module, sizeof(Vector));

@@ -4,9 +4,9 @@
  * from then on it is immutable but for the lookup hints in its code (opcodes.h) and its reference
  * count. It points to itself, to its image (retained) and to the core strings; never into a VM.
  *
- * Its strings and vectors are shared objects (MARK_SHARED | MARK_MODULE) that may escape into the
- * heaps of VMs: a VM that finds one while marking keeps the module alive (see gc.h). Where the
- * image or the core has a string of the same bytes, the module uses that one.
+ * Its strings, integers and vectors are shared objects (MARK_SHARED | MARK_MODULE) that may escape
+ * into the heaps of VMs: a VM that finds one while marking keeps the module alive (see gc.h). Where
+ * the image or the core has a string of the same bytes, the module uses that one.
  *
  * Lifetime: luau_compile gives one reference; each VM that loaded it holds one until a collection
  * finds neither a closure nor a string of it; luau_module_release frees it at the last. */
@@ -44,6 +44,7 @@ luau_Module *luM_new(const luau_Image *image, const char *chunkname, size_t max_
 void *luM_alloc(luau_Module *module, size_t size);
 /* The shared string with these bytes (of core, image, or the module itself); hash computed. */
 const String *luM_string(luau_Module *module, const char *data, size_t length);
+const Integer *luM_integer(luau_Module *module, int64_t n);
 const Vector *luM_vector(luau_Module *module, float x, float y, float z);
 /* A ready hash part holding the keys with nil values, placed as inserting them one by one into a
  * table of `node_count` (a power of two >= key_count, or 0) would. */

@@ -10,7 +10,7 @@
  *     FFF9 0, 1, 2            nil, false, true (falsy: u - NIL <= 1)
  *     FFFA                    light userdata
  *     FFFB..FFFF              heap objects: string, table, function, userdata; FFFF: the rest
- *                             (thread, buffer, vector), told apart by the object's header
+ *                             (thread, buffer, vector, integer), told apart by the header
  *
  * Objects start with a 2-byte header: type and mark bits. Shared objects (of images and modules, and
  * the core strings) carry MARK_SHARED: no collector of any VM touches them, nothing writes them. */
@@ -71,6 +71,7 @@ typedef union Value {
 #define val_closure(v) ((Closure *)val_ptr(v))
 #define val_udata(v) ((Udata *)val_ptr(v))
 #define val_vector(v) ((Vector *)val_ptr(v))
+#define val_integer(v) ((Integer *)val_ptr(v))
 #define val_buffer(v) ((Buffer *)val_ptr(v))
 #define val_thread(v) ((lua_State *)val_ptr(v))
 
@@ -82,6 +83,7 @@ typedef union Value {
 typedef struct GCObject { OBJECT_HEADER; } GCObject;
 
 enum ObjectType { /* values of Lua types that live in the heap keep their number */
+    OBJ_INTEGER = LUA_TINTEGER,
     OBJ_VECTOR = LUA_TVECTOR,
     OBJ_STRING = LUA_TSTRING,
     OBJ_TABLE = LUA_TTABLE,
@@ -189,10 +191,15 @@ typedef struct Udata {
     Table *meta;
     _Alignas(16) char data[];
 } Udata;
+/* Vectors and integers are immutable, and equal by value. */
 typedef struct Vector {
     OBJECT_HEADER;
     float v[3];
 } Vector;
+typedef struct Integer { /* of the type integer; numbers are doubles */
+    OBJECT_HEADER;
+    int64_t n;
+} Integer;
 typedef struct Buffer {
     OBJECT_HEADER;
     uint32_t length;
@@ -209,7 +216,7 @@ typedef struct Shape {   /* layout for DUPTABLE: a ready hash part with nil valu
 
 struct Proto {
     Instr *code;         /* not const: hints (opcodes.h) */
-    const Value *k;      /* nil, booleans, numbers, strings, vectors, shared functions */
+    const Value *k;      /* nil, booleans, numbers, strings, integers, shared objects */
     Proto *const *children;
     const Shape *shapes;
     uint8_t nup, numparams, is_vararg, max_stack, ncache, flags;
@@ -247,7 +254,7 @@ BASE_INLINE Value val_boolean(bool b)
 #define val_fromtable(t) val_from(TAG_TABLE, t)
 #define val_fromclosure(c) val_from(TAG_FUNCTION, c)
 #define val_fromudata(u) val_from(TAG_USERDATA, u)
-#define val_fromobject(o) val_from(TAG_OBJECT, o) /* thread, buffer, vector, upvalue */
+#define val_fromobject(o) val_from(TAG_OBJECT, o) /* thread, buffer, vector, integer, upvalue */
 
 /* enum lua_Type of a value (never LUA_TNONE). */
 BASE_INLINE int val_type(Value v)
@@ -266,6 +273,9 @@ BASE_INLINE int val_type(Value v)
 }
 #define val_isobject(v, t) (val_tag(v) == TAG_OBJECT && val_object(v)->type == (t))
 #define val_isvector(v) val_isobject(v, OBJ_VECTOR)
+#define val_isinteger(v) val_isobject(v, OBJ_INTEGER)
+/* In the heap, but equal by content: keys of tables like numbers, weak or not. */
+#define val_isplain(v) (val_isstring(v) || val_isvector(v) || val_isinteger(v))
 #define val_isbuffer(v) val_isobject(v, OBJ_BUFFER)
 #define val_isthread(v) val_isobject(v, OBJ_THREAD)
 

@@ -14,8 +14,14 @@ static AstExpr *number_expr(Parser *p)
     };
     Location location = luP_token(p)->location;
     double value;
-    NumberStatus status = luX_number_value(p->arena, luP_token(p), &value);
+    int64_t integer;
+    NumberStatus status = luX_number_value(p->arena, luP_token(p), &value, &integer);
     luP_next(p);
+    if (status == NUMBER_INTEGER) {
+        AstExpr *expr = luP_new_expr(p, AST_INTEGER, location);
+        expr->integer = integer;
+        return expr;
+    }
     if (status != NUMBER_OK)
         luP_report(p, location, "%s", messages[status]);
     AstExpr *expr = luP_new_expr(p, AST_NUMBER, location);

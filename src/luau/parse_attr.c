@@ -12,6 +12,7 @@ static bool is_literal(const AstExpr *expr)
     case AST_TRUE:
     case AST_FALSE:
     case AST_NUMBER:
+    case AST_INTEGER:
     case AST_STRING: return true;
     case AST_TABLE:
         for (int i = 0; i < expr->table.count; i++) {

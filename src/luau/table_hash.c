@@ -44,9 +44,9 @@ static uint32_t hash_vector(const Vector *v)
     return x * 73856093u ^ y * 19349663u ^ z * 83492791u;
 }
 
-static uint32_t hash_address(Value v)
+static uint32_t hash_bits(uint64_t x) /* addresses and integers: the reference tells nothing */
 {
-    uint64_t x = v.u * 0x9E3779B97F4A7C15ull;
+    x *= 0x9E3779B97F4A7C15ull;
     return (uint32_t)(x >> 32) ^ (uint32_t)(x >> 47);
 }
 
@@ -60,8 +60,10 @@ BASE_INLINE uint32_t plain_hash(Value key)
     case TAG_OBJECT:
         if (val_object(key)->type == OBJ_VECTOR)
             return hash_vector(val_vector(key));
-        return hash_address(key);
-    default: return hash_address(key);
+        if (val_object(key)->type == OBJ_INTEGER)
+            return hash_bits((uint64_t)val_integer(key)->n);
+        return hash_bits(key.u);
+    default: return hash_bits(key.u);
     }
 }
 
@@ -92,7 +94,9 @@ static uint32_t seeded_hash(const Table *t, Value key)
             bits[i] = component_bits(val_vector(key)->v[i]);
         return (uint32_t)luS_keyedhash(seed, bits, sizeof(bits));
     }
-    if (val_isnumber(key) && key.n == 0)
+    if (val_isinteger(key))
+        key.u = (uint64_t)val_integer(key)->n;
+    else if (val_isnumber(key) && key.n == 0)
         key.u = 0; /* -0 too */
     return (uint32_t)luS_keyedhash(seed, &key.u, sizeof(key.u));
 }
@@ -121,6 +125,8 @@ bool luT_samekey(Value a, Value b)
         return a.n == b.n; /* everything else is a NaN as a double */
     if (val_isvector(a))
         return val_isvector(b) && same_vector(val_vector(a), val_vector(b));
+    if (val_isinteger(a))
+        return val_isinteger(b) && val_integer(a)->n == val_integer(b)->n;
     if (a.u == b.u)
         return true;
     return val_isstring(a) && val_isstring(b) && luS_equal(val_string(a), val_string(b));

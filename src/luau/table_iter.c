@@ -60,7 +60,7 @@ uint32_t luT_position(lua_State *L, Table *t, Value key)
         if (!node)
             luD_error(L, "invalid key to 'next'");
     } else {
-        if (slot >= t->array && slot < t->array + t->array_size)
+        if (t->array_size > 0 && slot >= t->array && slot < t->array + t->array_size)
             return (uint32_t)(slot - t->array) + 1;
         node = (const Node *)((const char *)slot - offsetof(Node, value));
     }

@@ -23,8 +23,8 @@ typedef enum TM {
 /* ORDER of enum lua_Type. */
 #define LUAU_TYPENAMES(X)                                                                          \
     X(NIL, "nil") X(BOOLEAN, "boolean") X(LIGHT, "userdata") X(NUMBER, "number")                   \
-    X(VECTOR, "vector") X(STRING, "string") X(TABLE, "table") X(FUNCTION, "function")              \
-    X(USERDATA, "userdata") X(THREAD, "thread") X(BUFFER, "buffer")
+    X(INTEGER, "integer") X(VECTOR, "vector") X(STRING, "string") X(TABLE, "table")                \
+    X(FUNCTION, "function") X(USERDATA, "userdata") X(THREAD, "thread") X(BUFFER, "buffer")
 
 /* Error values that must exist before they are needed. */
 #define LUAU_TEXTS(X)                                                                              \

@@ -301,6 +301,8 @@ bool luV_rawequal(Value a, Value b)
         const float *x = val_vector(a)->v, *y = val_vector(b)->v;
         return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
     }
+    if (val_isinteger(a) && val_isinteger(b))
+        return val_integer(a)->n == val_integer(b)->n;
     return false;
 }
 

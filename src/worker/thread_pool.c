@@ -12,6 +12,7 @@
  *
  * All kills happen on the thread that owns the guild, between two slices: a VM is never touched
  * from outside while it lives. */
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,11 @@
 #include "worker/strategy.h"
 #include "worker/thread_entry.h"
 
-enum { TICK_US = 500, FIBERS_KEPT = 16 };
+enum {
+    TICK_US = 500,
+    FIBERS_KEPT = 16,
+    TRIM_COUNT = 256 /* guilds shrunk, after which the process gives memory back as well */
+};
 #define COOL_NS CLOCK_NS_PER_S          /* idle for so long: the VM gives memory back */
 #define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
 
@@ -50,6 +55,7 @@ struct ThreadPool {
     IdMap registry;
     EntryQueue ready[ENTRY_LEVELS];
     ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
+    int cooled; /* guilds shrunk since memory went back to the system */
     int idle_threads;
     bool refusing; /* new actions */
     bool stopping; /* kill what runs, end the threads */
@@ -351,9 +357,22 @@ static void cool(ThreadPool *pool, ThreadEntry *entry)
     pthread_mutex_unlock(&pool->lock);
     khronos_shrink(entry->vm_handle);
     pthread_mutex_lock(&pool->lock);
+    pool->cooled++;
     entry->scheduled = false;
     if (entry->mail_first)
         make_ready_locked(pool, entry);
+}
+
+/* What many guilds freed lies in pieces all over the allocator: whole pages of it go back. */
+static bool trim(ThreadPool *pool)
+{
+    if (pool->cooled < TRIM_COUNT)
+        return false;
+    pool->cooled = 0;
+    pthread_mutex_unlock(&pool->lock);
+    malloc_trim(0);
+    pthread_mutex_lock(&pool->lock);
+    return true;
 }
 
 static void *thread_main(void *arg)
@@ -373,7 +392,7 @@ static void *thread_main(void *arg)
             break;
         } else if ((entry = pick_cooled_locked(pool, clock_monotonic_ns())) != NULL) {
             cool(pool, entry);
-        } else {
+        } else if (!trim(pool)) {
             wait_for_work_locked(pool);
         }
     }

@@ -121,7 +121,7 @@ static void test_types(void **state)
     lua_State *L = vm_new(state, 0);
     static int types[] = {LUA_TNIL,      LUA_TBOOLEAN, LUA_TLIGHTUSERDATA, LUA_TNUMBER,
                           LUA_TVECTOR,   LUA_TSTRING,  LUA_TTABLE,         LUA_TFUNCTION,
-                          LUA_TUSERDATA, LUA_TTHREAD,  LUA_TBUFFER};
+                          LUA_TUSERDATA, LUA_TTHREAD,  LUA_TBUFFER,        LUA_TINTEGER};
     lua_pushnil(L);
     lua_pushboolean(L, 2);
     lua_pushlightuserdata(L, &types);
@@ -133,9 +133,10 @@ static void test_types(void **state)
     lua_newuserdata(L, 4);
     lua_newthread(L);
     lua_newbuffer(L, 3);
+    lua_pushinteger64(L, 0);
     static const char *const names[] = {"nil",      "boolean", "userdata", "number",
                                         "vector",   "string",  "table",    "function",
-                                        "userdata", "thread",  "buffer"};
+                                        "userdata", "thread",  "buffer",   "integer"};
     for (int i = 0; i < LUA_T_COUNT; i++) {
         assert_int_equal(lua_type(L, i + 1), types[i]);
         assert_string_equal(lua_typename(L, types[i]), names[i]);
@@ -153,6 +154,45 @@ static void test_types(void **state)
     assert_true(lua_isLfunction(L, 8) && !lua_iscfunction(L, 8));
     lua_pushstring(L, NULL);
     assert_true(lua_isnil(L, -1));
+    vm_close(L);
+}
+
+static int check_integers(lua_State *L)
+{
+    int64_t n = luaL_checkinteger64(L, 1);
+    lua_pushinteger64(L, n ^ luaL_optinteger64(L, 2, -1));
+    return 1;
+}
+
+static void test_integers(void **state)
+{
+    lua_State *L = vm_new(state, 0);
+    int isinteger;
+    lua_pushinteger64(L, INT64_MIN);
+    lua_pushinteger64(L, INT64_MIN);
+    lua_pushnumber(L, 5);
+    lua_pushstring(L, "5");
+    assert_true(lua_isinteger64(L, 1) && !lua_isinteger64(L, 3));
+    assert_true(lua_tointeger64(L, 1, &isinteger) == INT64_MIN && isinteger);
+    for (int i = 3; i <= 5; i++) /* number, string, none */
+        assert_true(lua_tointeger64(L, i, &isinteger) == 0 && !isinteger);
+    assert_true(lua_rawequal(L, 1, 2) && lua_equal(L, 1, 2));
+    assert_false(lua_isnumber(L, 1) || lua_isstring(L, 1));
+    assert_null(lua_tolstring(L, 1, NULL));
+    assert_string_equal(luaL_tolstring(L, 1, NULL), "-9223372036854775808");
+    lua_pushcfunction(L, check_integers, "check");
+    lua_setglobal(L, "check");
+    vm_must(L, "assert(check(5i) == -6i and check(5i, nil) == -6i and check(7i, 2i) == 5i)");
+    vm_expect_error(L, "check()", "t:1: missing argument #1 to 'check' (integer expected)");
+    vm_expect_error(L, "check(5)",
+                    "t:1: invalid argument #1 to 'check' (integer expected, got number)");
+    vm_expect_error(L, "check(5i, 5)",
+                    "t:1: invalid argument #2 to 'check' (integer expected, got number)");
+    vm_must(L, "least = integer.minsigned");
+    lua_getglobal(L, "least"); /* the image's own object */
+    assert_string_equal(luau_image_id(L, -1), "integer.minsigned");
+    assert_int_equal(luau_image_push(L, "integer.minsigned"), LUA_TINTEGER);
+    assert_true(lua_rawequal(L, -1, 1));
     vm_close(L);
 }
 
@@ -710,16 +750,27 @@ static void test_resume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stack_moves),     cmocka_unit_test(test_stack_room),
-        cmocka_unit_test(test_between_threads), cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_types),           cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_strings),         cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_frozen_tables),   cmocka_unit_test(test_metatables),
-        cmocka_unit_test(test_environments),    cmocka_unit_test(test_references),
-        cmocka_unit_test(test_destructors),     cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_checkudata),      cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_errors),          cmocka_unit_test(test_pcall),
-        cmocka_unit_test(test_nested_pcall),    cmocka_unit_test(test_continuations),
+        cmocka_unit_test(test_stack_moves),
+        cmocka_unit_test(test_stack_room),
+        cmocka_unit_test(test_between_threads),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_types),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_blocks),
+        cmocka_unit_test(test_strings),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_frozen_tables),
+        cmocka_unit_test(test_metatables),
+        cmocka_unit_test(test_environments),
+        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_destructors),
+        cmocka_unit_test(test_tags),
+        cmocka_unit_test(test_checkudata),
+        cmocka_unit_test(test_arguments),
+        cmocka_unit_test(test_errors),
+        cmocka_unit_test(test_pcall),
+        cmocka_unit_test(test_nested_pcall),
+        cmocka_unit_test(test_continuations),
         cmocka_unit_test(test_resume),
     };
     return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image) +

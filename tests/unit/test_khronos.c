@@ -128,6 +128,7 @@ static void test_results(void **state)
     expect_result(b, "return {{}, {{}}}", NULL, "[{},[{}]]");
     expect_result(b, "return true, false", NULL, "[true,false]");
     expect_result(b, "return vector.create(1, 2.5, -3)", NULL, "[1,2.5,-3]");
+    expect_result(b, "return 5i, integer.minsigned", NULL, "[5,-9223372036854775808]");
     expect_result(b, "return {[3] = 1}", NULL, "{\"3\":1}");
     expect_result(b, "return 2^53, 2^53 + 2, 1e21, -0, 0.1", NULL,
                   "[9007199254740992,9.007199254740994e15,1e21,-0,0.1]");

@@ -143,8 +143,10 @@ static void test_numbers(void **state)
         {"0x_ff", 255}, {"0XFF", 255}, {"0b_1011", 11}, {"1e999", 1e308 * 10},
         {"0xffffffffffffffffff", 18446744073709551615.0},
         {"0x8000000000000001", 9223372036854775808.0},
-        {"5i", 5}, {"0x10i", 16}, {"0b11i", 3}, {"9223372036854775807i", 9223372036854775807.0},
-        {"0xffffffffffffffffi", -1},
+    };
+    static const struct { const char *text; int64_t value; } integers[] = {
+        {"5i", 5}, {"0x10i", 16}, {"0b11i", 3}, {"9223372036854775807i", INT64_MAX},
+        {"0xffffffffffffffffi", -1}, {"0x8000000000000000i", INT64_MIN}, {"1_0_i", 10},
     };
     static const struct { const char *text, *message; } bad[] = {
         {"0x", "Malformed number"}, {"0xg", "Malformed number"}, {"0b2", "Malformed number"},
@@ -163,6 +165,14 @@ static void test_numbers(void **state)
         assert_int_equal(expr->kind, AST_NUMBER);
         if (expr->number != good[i].value)
             fail_msg("%s: %.17g", good[i].text, expr->number);
+        luA_free(&parse.arena);
+    }
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(integers); i++) {
+        Parse parse;
+        snprintf(source, sizeof(source), "x = %s", integers[i].text);
+        AstExpr *expr = first_value(parse_ok(&parse, source));
+        assert_int_equal(expr->kind, AST_INTEGER);
+        assert_true(expr->integer == integers[i].value);
         luA_free(&parse.arena);
     }
     for (size_t i = 0; i < BASE_ARRAY_COUNT(bad); i++) {

@@ -26,6 +26,7 @@ int luaopen_bit32(lua_State *L);
 int luaopen_buffer(lua_State *L);
 int luaopen_coroutine(lua_State *L);
 int luaopen_debug(lua_State *L);
+int luaopen_integer(lua_State *L);
 int luaopen_math(lua_State *L);
 int luaopen_os(lua_State *L);
 int luaopen_string(lua_State *L);
@@ -122,6 +123,15 @@ void lib_fillbytes(lua_State *L, char *to, int byte, size_t size);
  * the size of the array part. */
 void lib_sort(lua_State *L, Table *t, int n);
 float lib_perlin(float x, float y, float z); /* lib_noise.c */
+/* An integer in text: blanks, sign, digits of the base 2..36 (in base 16 perhaps behind `0x`),
+ * blanks up to the first NUL. Base 0 stands for 10, or 16 if there is a `0x`. False: it is none.
+ * Polls; the text must keep its place (lib_base.c). */
+typedef struct LibInteger {
+    uint64_t magnitude; /* the greatest, with overflow */
+    unsigned base;      /* that it was read in */
+    bool negative, overflow;
+} LibInteger;
+bool lib_readinteger(lua_State *L, const char *text, unsigned base, LibInteger *result);
 /* The metatable field `__metatable` of a table argument is set (not nil). */
 bool lib_isprotected(Table *t);
 /* Pushes a native of a kind that the interpreter runs itself (CLOSURE_PCALL..); pops nup values. */

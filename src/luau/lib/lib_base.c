@@ -105,16 +105,17 @@ static bool is_blank(char c)
             luY_poll(L);                                                                           \
     } while (0)
 
-/* Reads an unsigned 64-bit integer as C's strtoull does: blanks, sign, digits (`0x` in base 16);
- * too great ones give the greatest; a minus negates modulo 2^64. Then blanks to the first NUL. */
-static bool read_unsigned(lua_State *L, const char *p, unsigned base, double *result)
+bool lib_readinteger(lua_State *L, const char *p, unsigned base, LibInteger *result)
 {
     while (is_blank(*p))
         STEP(L, p);
     bool negative = *p == '-';
     if (*p == '-' || *p == '+')
         p++;
-    if (base == 16 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X') && digit_value(p[2]) < 16)
+    bool prefix = p[0] == '0' && (p[1] == 'x' || p[1] == 'X') && digit_value(p[2]) < 16;
+    if (base == 0)
+        base = prefix ? 16 : 10;
+    if (base == 16 && prefix)
         p += 2;
     const char *digits = p;
     uint64_t n = 0;
@@ -128,8 +129,19 @@ static bool read_unsigned(lua_State *L, const char *p, unsigned base, double *re
         return false;
     while (is_blank(*p))
         STEP(L, p);
-    *result = overflow ? (double)UINT64_MAX : (double)(negative ? 0 - n : n);
+    *result = (LibInteger){overflow ? UINT64_MAX : n, base, negative, overflow};
     return *p == '\0';
+}
+
+/* As C's strtoull: too great ones give the greatest, a minus negates modulo 2^64. */
+static bool read_unsigned(lua_State *L, const char *text, unsigned base, double *result)
+{
+    LibInteger read;
+    if (!lib_readinteger(L, text, base, &read))
+        return false;
+    bool negate = read.negative && !read.overflow;
+    *result = (double)(negate ? 0 - read.magnitude : read.magnitude);
+    return true;
 }
 
 static int base_tonumber(lua_State *L)

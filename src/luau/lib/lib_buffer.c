@@ -63,6 +63,27 @@ BUFFER_WRITE(u32, uint32_t, lib_checkunsigned)
 BUFFER_WRITE(f32, float, lib_checknumber)
 BUFFER_WRITE(f64, double, lib_checknumber)
 
+static int buffer_readinteger(lua_State *L)
+{
+    const Buffer *b = check_buffer(L, 1);
+    int offset = lib_checkint(L, 2);
+    int64_t value;
+    check_bounds(L, b, offset, sizeof(value));
+    memcpy(&value, b->data + offset, sizeof(value));
+    lua_pushinteger64(L, value);
+    return 1;
+}
+
+static int buffer_writeinteger(lua_State *L)
+{
+    Buffer *b = check_buffer(L, 1);
+    int offset = lib_checkint(L, 2);
+    int64_t value = luaL_checkinteger64(L, 3);
+    check_bounds(L, b, offset, sizeof(value));
+    memcpy(b->data + offset, &value, sizeof(value));
+    return 0;
+}
+
 /* ---- Bits ---- */
 
 /* Arguments 2 and 3: offset and count of bits. Offsets may exceed int. */
@@ -226,12 +247,12 @@ static int buffer_fill(lua_State *L)
 #define ENTRY(name) {#name, buffer_##name}
 /* clang-format on */
 static const luaL_Reg buffer_functions[] = {
-    ENTRY(create),      ENTRY(fromstring), ENTRY(tostring), ENTRY(readi8),   ENTRY(readu8),
-    ENTRY(readi16),     ENTRY(readu16),    ENTRY(readi32),  ENTRY(readu32),  ENTRY(readf32),
-    ENTRY(readf64),     ENTRY(writei8),    ENTRY(writeu8),  ENTRY(writei16), ENTRY(writeu16),
-    ENTRY(writei32),    ENTRY(writeu32),   ENTRY(writef32), ENTRY(writef64), ENTRY(readstring),
-    ENTRY(writestring), ENTRY(len),        ENTRY(copy),     ENTRY(fill),     ENTRY(readbits),
-    ENTRY(writebits),   {NULL, NULL},
+    ENTRY(create),      ENTRY(fromstring),  ENTRY(tostring),     ENTRY(readi8),   ENTRY(readu8),
+    ENTRY(readi16),     ENTRY(readu16),     ENTRY(readi32),      ENTRY(readu32),  ENTRY(readf32),
+    ENTRY(readf64),     ENTRY(writei8),     ENTRY(writeu8),      ENTRY(writei16), ENTRY(writeu16),
+    ENTRY(writei32),    ENTRY(writeu32),    ENTRY(writef32),     ENTRY(writef64), ENTRY(readstring),
+    ENTRY(writestring), ENTRY(len),         ENTRY(copy),         ENTRY(fill),     ENTRY(readbits),
+    ENTRY(writebits),   ENTRY(readinteger), ENTRY(writeinteger), {NULL, NULL},
 };
 
 int luaopen_buffer(lua_State *L)

@@ -55,9 +55,9 @@ void lib_pushspecial(lua_State *L, int kind, const char *name, int nup)
 void luaL_openlibs(lua_State *L)
 {
     static const lua_CFunction libraries[] = {
-        luaopen_base, luaopen_bare,   luaopen_coroutine, luaopen_table,
-        luaopen_os,   luaopen_string, luaopen_math,      luaopen_debug,
-        luaopen_utf8, luaopen_bit32,  luaopen_buffer,    luaopen_vector,
+        luaopen_base,   luaopen_bare,   luaopen_coroutine, luaopen_table, luaopen_os,
+        luaopen_string, luaopen_math,   luaopen_debug,     luaopen_utf8,  luaopen_bit32,
+        luaopen_buffer, luaopen_vector, luaopen_integer,
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(libraries); i++) {
         int top = lua_gettop(L);

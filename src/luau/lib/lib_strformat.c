@@ -131,6 +131,13 @@ static void add_signed(luaL_Strbuf *b, const Spec *spec, int64_t n)
     b->p = p + num_format_i64(n, p);
 }
 
+static void add_decimal(lua_State *L, luaL_Strbuf *b, const Spec *spec, int arg)
+{
+    int isinteger;
+    int64_t n = lua_tointeger64(L, arg, &isinteger);
+    add_signed(b, spec, isinteger ? n : luStr_toint64(lib_checknumber(L, arg)));
+}
+
 /* By way of int64 if negative; what does not fit is as x86-64 computes it. */
 static uint64_t to_uint64(double n)
 {
@@ -139,6 +146,14 @@ static uint64_t to_uint64(double n)
     if (n != n)
         return 1ull << 63;
     return n < 18446744073709551616.0 ? (uint64_t)n : 0;
+}
+
+static void add_unsigned(lua_State *L, luaL_Strbuf *b, const Spec *spec, int arg, char conversion)
+{
+    int isinteger;
+    int64_t n = lua_tointeger64(L, arg, &isinteger);
+    uint64_t bits = isinteger ? (uint64_t)n : to_uint64(lib_checknumber(L, arg));
+    add_integer(b, spec, bits, "", conversion);
 }
 
 /* ---- Floating point ---- */
@@ -275,11 +290,11 @@ static const char *add_directive(lua_State *L, luaL_Strbuf *b, const char *p, in
         break;
     }
     case 'd':
-    case 'i': add_signed(b, &spec, luStr_toint64(lib_checknumber(L, arg))); break;
+    case 'i': add_decimal(L, b, &spec, arg); break;
     case 'o':
     case 'u':
     case 'x':
-    case 'X': add_integer(b, &spec, to_uint64(lib_checknumber(L, arg)), "", conversion); break;
+    case 'X': add_unsigned(L, b, &spec, arg, conversion); break;
     case 'e':
     case 'E':
     case 'f':
