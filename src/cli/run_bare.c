@@ -35,24 +35,6 @@ static bool read_file(void *self, const char *path, Strbuf *out)
     return strbuf_readfile(out, path, (size_t)1 << 20) == 0;
 }
 
-/* Sets up the globals of a script: its own table, which reads through to the frozen library. */
-
-static void give_environment(lua_State *L)
-{
-    lua_State *main_thread = lua_mainthread(L);
-    lua_newthread(L);
-    lua_newtable(L);
-    lua_pushvalue(main_thread, LUA_GLOBALSINDEX);
-    if (main_thread != L)
-        lua_xmove(main_thread, L, 1);
-    if (lua_getmetatable(L, -1))
-        lua_setmetatable(L, -3);
-    lua_pop(L, 1);
-    lua_pushvalue(L, -1);
-    lua_setfenv(L, -3);
-    lua_remove(L, -2); /* leaves the table */
-}
-
 /* Compiles a file: its module, or NULL and a message that the caller frees. */
 static luau_Module *compile_file(Bare *bare, const char *path, Strbuf *message)
 {
@@ -91,7 +73,7 @@ static bool load_file(void *self, lua_State *L, const char *path)
     }
     luau_load(L, module, 0);
     luau_module_release(module);
-    give_environment(L);
+    luau_newglobals(L);
     lua_setfenv(L, -2);
     return true;
 }

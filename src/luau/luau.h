@@ -135,7 +135,9 @@ typedef struct luau_VmOptions {
 /* A new VM; its main thread's globals are an empty table whose frozen metatable reads through to
  * the image's globals. NULL when out of memory. */
 LUA_API lua_State *luau_newvm(const luau_VmOptions *options);
-/* The same without image or quota: a VM to open libraries in by hand. */
+/* Pushes another table like those globals, for code that shall have its own (lua_setfenv). [m] */
+LUA_API void luau_newglobals(lua_State *L);
+/* luau_newvm without image or quota: a VM to open libraries in by hand. */
 LUA_API lua_State *luaL_newstate(void);
 /* Frees the VM; userdata destructors run; no Luau code does. Takes any thread of the VM. */
 LUA_API void lua_close(lua_State *L);

@@ -168,17 +168,30 @@ void lua_setthreaddata(lua_State *L, void *data)
 
 /* ---- VMs ------------------------------------------------------------------------------------- */
 
-/* The globals of the main thread: what must be allocated where an error can be caught. */
-static void open_globals(lua_State *L, void *arg)
+static Table *new_globals(lua_State *L)
 {
-    (void)arg;
     Global_ *g = G(L);
     Table *globals = luT_new(L, 0, 0);
-    L->globals = globals;
     if (g->image) {
         globals->meta = luI_basemeta(g->image);
         globals->flags |= TABLE_SAFEENV;
     }
+    return globals;
+}
+
+/* The globals of the main thread: what must be allocated where an error can be caught. */
+static void open_globals(lua_State *L, void *arg)
+{
+    (void)arg;
+    L->globals = new_globals(L);
+}
+
+void luau_newglobals(lua_State *L)
+{
+    luG_check(L);
+    luD_checkstack(L, 1);
+    Table *globals = new_globals(L);
+    luD_push(L, val_fromtable(globals));
 }
 
 static bool open_main(Global_ *g)
