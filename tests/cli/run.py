@@ -54,14 +54,14 @@ CASES = {
         (["run", "--bare", "./main.luau", "one", "two"], 0, ["part\tb\tone\ttwo"], ""),
         (["run", "--bare", "args.luau", "--help", "-x", "--"], 0, "3\t--help\t-x\t--\n", ""),
         (["run", "--bare", "fails.luau"], 1, "before\n",
-         "fails.luau:4: why\nstacktrace:\n[C] function error\nfails.luau:4 function inner\n"
-         "fails.luau:7\n"),
+         "./fails.luau:4: why\nstacktrace:\n[C] function error\n./fails.luau:4 function inner\n"
+         "./fails.luau:7\n"),
         (["run", "--bare", "raises_table.luau"], 1, "",
-         "\nstacktrace:\n[C] function error\nraises_table.luau:1\n"),
+         "\nstacktrace:\n[C] function error\n./raises_table.luau:1\n"),
         (["run", "--bare", "deep.luau"], 1, "", ["deep.luau:2: stack overflow", "... (+"]),
         (["run", "--bare", "yields.luau"], 1, "", ["thread yielded unexpectedly\nstacktrace:\n"]),
         (["run", "--bare", "lib/syntax.luau"], 1, "",
-         "lib/syntax.luau:1: Expected identifier when parsing expression, got '='\n"),
+         "./lib/syntax.luau:1: Expected identifier when parsing expression, got '='\n"),
         (["run", "--bare", "empty.luau"], 0, "", ""),
         (["run", "--bare", "none.luau"], 1, "", "template-worker: none.luau: No such file or directory\n"),
         (["run", "--bare", "lib"], 1, "", "template-worker: lib: Is a directory\n"),

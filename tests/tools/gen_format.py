@@ -33,6 +33,8 @@ def formats(path):
                      "-20g"]:
             if len(("%" + spec) % value) > 80:
                 continue
+            if spec == "#g" and value == 999999.5:
+                continue # C libraries disagree: 1.00000e+06 or 1.e+06
             text = ("%" + spec) % value
             lines.append('print(("[%%%s]"):format(%s)) -- expect: [%s]\n' % (spec, number(value), text))
     integers = [0, 1, -1, 7, 42, -42, 255, 65535, 2**31, -2**31, 2**53, -2**53, 123456789012]
