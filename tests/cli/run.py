@@ -19,13 +19,13 @@ FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
 MAIN_OUTPUT = """\
 part loaded\tnil
 part\tb\tone\ttwo
-cycle\tlib/loop2.luau:1: cyclic require: lib/loop1.luau -> lib/loop2.luau -> lib/loop1.luau
+cycle\t./lib/loop2.luau:1: cyclic require: lib/loop1.luau -> lib/loop2.luau -> lib/loop1.luau
 two\terror requiring module "lib/two.luau": module must return a single value
-syntax\tlib/syntax.luau:1: Expected identifier when parsing expression, got '='
+syntax\t./lib/syntax.luau:1: Expected identifier when parsing expression, got '='
 amb\terror requiring module "./lib/amb": could not resolve child component "amb" (ambiguous)
 none\terror requiring module "./lib/none": could not resolve child component "none"
 plain\terror requiring module "lib/part": require path must start with a valid prefix: ./, ../, or @
-fails\tlib/fails.luau:1: no luck
+fails\t./lib/fails.luau:1: no luck
 nil\tinit\ttrue
 yields\tfirst
 yields\tsecond!
