@@ -153,7 +153,9 @@ def run_script(script, command, limit_seconds):
         process.communicate()
         return time.monotonic() - started, f"not done after {limit_seconds * script.slow:.0f} s"
     seconds = time.monotonic() - started
-    text = [stream.decode("utf-8", "surrogateescape") for stream in (out, err)]
+    # A relative path is shown with ./ in front; expectations leave that out.
+    text = [stream.decode("utf-8", "surrogateescape").replace("./" + name, name)
+            for stream in (out, err)]
     return seconds, judge(script, process.returncode, text[0], NOTICE.sub("", text[1]))
 
 

@@ -302,6 +302,8 @@ static BASE_NOINLINE void return_to_loop(lua_State *L, const Value *from, int n)
 static BASE_NOINLINE void set_list(lua_State *L, Value *from, int count, Table *t, uint32_t first)
 {
     int last = (int)first + count - 1;
+    if (count == 0)
+        return;
     ptrdiff_t at = luD_savestack(L, from);
     if (last > t->array_size)
         luT_resizearray(L, t, last);
