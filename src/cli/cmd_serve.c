@@ -31,6 +31,21 @@ typedef struct Service {
     uint64_t drain_until_ns; /* 0: not shutting down */
 } Service;
 
+/* Where it is, and a line to paste that shows it at work. */
+static void print_welcome(const ServeOptions *options, unsigned port, TemplateCache *templates)
+{
+    char name[TEMPLATE_NAME_SIZE];
+    printf("Serving %s on http://%s:%u\n", options->templates, options->api.address, port);
+    if (templates_example(templates, name))
+        printf("Try: curl -s http://%s:%u/execute -H 'Content-Type: application/json' -d "
+               "'{\"template\": \"%s\", \"event\": {\"name\": \"Hello\", \"data\": {\"name\": "
+               "\"Ada\"}}, \"context\": {\"guild_id\": \"1\"}}'\n",
+               options->api.address, port, name);
+    else
+        printf("No template there yet: save one as %s/NAME.luau.\n", options->templates);
+    fflush(stdout);
+}
+
 static void print_help(void)
 {
     puts("usage: template-worker serve [OPTIONS]\n"
@@ -148,6 +163,7 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     if (service.api) {
         log_message(LOG_INFO, "listening on http://%s:%u, %d templates", options->api.address,
                     (unsigned)api_port(service.api), templates_count(templates));
+        print_welcome(options, (unsigned)api_port(service.api), templates);
         wait_for_end(&service);
         worker_stop(service.worker);
         flush_responses(service.api);

@@ -34,7 +34,7 @@ void luD_growstack(lua_State *L, int n);     /* raises stack overflow */
 void luD_resizestack(lua_State *L, int size);
 void luD_resizeci(lua_State *L, int size);
 CallInfo *luD_growci(lua_State *L);          /* next frame; raises `stack overflow` */
-void luD_shrinkstack(lua_State *L);          /* at rest */
+void luD_shrinkstack(lua_State *L);          /* if memory allows; raises nothing */
 
 /* Calls the function at func with the arguments up to top; results from func on, top after them
  * (LUA_MULTRET) or nresults of them. Counts a native level (`C stack overflow`). */
@@ -50,7 +50,12 @@ struct ProtectedCall { ptrdiff_t func; int nresults; Value handler; };
 void luD_callprotected(lua_State *L, void *call);
 
 /* ---- the parts of calling that the interpreter and C share (coro.c) ---- */
-enum { EXEC_DONE, EXEC_YIELD, EXEC_PROTECT };
+enum {
+    EXEC_DONE,
+    EXEC_YIELD,
+    EXEC_PROTECT, /* global->pending is to be started under an exec activation */
+    EXEC_CALL     /* global->pending is to be started */
+};
 /* What a native returns besides a count. */
 enum { NATIVE_YIELD = -1, NATIVE_CALL = -3 /* luau_callk: the call is in global->pending */ };
 
@@ -68,8 +73,8 @@ lua_State *luD_afternative(lua_State *L, int n);
 /* Leaves a call for the interpreter to start once it is protected. */
 lua_State *luD_defer(lua_State *L, Value *func, int nresults, uint32_t flags);
 BASE_NORETURN void luD_throw(lua_State *L, int status); /* error value on top of the stack */
-/* After a kill: every thread that ran above `until` is dead. */
-void luD_dropthreads(Global_ *g, lua_State *until);
+/* A kill passes this thread. */
+void luD_killthread(lua_State *co);
 /* An error whose handler has run: goes on unwinding from g->activation. */
 BASE_NORETURN void luD_rethrow(lua_State *L, int status);
 BASE_NORETURN void luD_kill(lua_State *L);              /* unwinds to the outermost activation */

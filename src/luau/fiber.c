@@ -124,11 +124,12 @@ static void switch_context(Context *from, Context *to, bool ending)
 #else
     (void)ending;
 #endif
-#ifdef WITH_TSAN
-    __tsan_switch_to_fiber(to->tsan, 0);
+    if (_setjmp(from->jump) == 0) {
+#ifdef WITH_TSAN /* it keeps jump buffers by fiber: ours is noted, the other's is looked up there */
+        __tsan_switch_to_fiber(to->tsan, 0);
 #endif
-    if (_setjmp(from->jump) == 0)
         _longjmp(to->jump, 1);
+    }
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 #endif
@@ -178,10 +179,13 @@ static void start_on(NativeStack *stack, struct Launch *start)
 #ifdef WITH_TSAN
     start->self->tsan = __tsan_create_fiber(0);
     start->back->tsan = __tsan_get_current_fiber();
-    __tsan_switch_to_fiber(start->self->tsan, 0);
 #endif
-    if (_setjmp(start->back->jump) == 0)
+    if (_setjmp(start->back->jump) == 0) {
+#ifdef WITH_TSAN
+        __tsan_switch_to_fiber(start->self->tsan, 0);
+#endif
         swapcontext(&unused, &context);
+    }
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(start->back->fake_stack, NULL, NULL);
 #endif

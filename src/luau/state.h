@@ -48,8 +48,10 @@ typedef struct Activation {
     ptrdiff_t ci;          /* offset of the frame it was entered in (CallInfo bytes) */
     uint16_t c_calls;      /* L->c_calls at entry */
     uint16_t depth;        /* exec: global->exec_depth of its luV_execute; else at entry */
+    uint8_t handlers;      /* L->handlers at entry */
     bool exec;
     int status;            /* what the longjmp brought */
+    lua_State *outside;    /* global->running at entry */
     Value handler;         /* of lua_pcall's errfunc; nil: none */
     bool in_handler;
     jmp_buf jump;

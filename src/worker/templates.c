@@ -404,3 +404,17 @@ int templates_count(TemplateCache *cache)
     pthread_mutex_unlock(&cache->lock);
     return count;
 }
+bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE])
+{
+    const char *found = NULL;
+    pthread_mutex_lock(&cache->lock);
+    for (int i = 0; i < cache->slot_count; i++) {
+        const Slot *slot = &cache->slots[i];
+        if (slot->current && (!found || strcmp(slot->name, "hello") == 0))
+            found = slot->name;
+    }
+    if (found)
+        snprintf(name, TEMPLATE_NAME_SIZE, "%s", found);
+    pthread_mutex_unlock(&cache->lock);
+    return found != NULL;
+}

@@ -25,6 +25,11 @@ void templates_close(TemplateCache *cache); /* NULL is fine */
 KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length);
 int templates_count(TemplateCache *cache);
 
+/* Writes the name of one to show around: "hello" if there is one, else the first by name. False: no
+ * template at all. Any thread. */
+enum { TEMPLATE_NAME_SIZE = 65 };
+bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE]);
+
 /* One template from a file or a folder with init.luau, outside of any cache. Files are shown in
  * messages under the path as given. NULL: text in error. */
 KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char *error,
