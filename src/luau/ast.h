@@ -130,7 +130,7 @@ struct AstStat {
         struct { AstExpr *condition; AstBlock *then; AstStat *else_; /* AST_BLOCK, AST_IF or NULL */
         } if_;
         struct { AstExpr *condition; AstBlock *body; } while_;
-        struct { AstExpr *condition; AstBlock *body; } repeat; /* condition sees the body's locals */
+        struct { AstExpr *condition; AstBlock *body; } repeat; /* which sees the body's locals */
         AstExprList return_;
         AstExpr *expr; /* a call */
         struct { AstLocal **vars; int var_count; AstExprList values; bool is_const;

@@ -20,8 +20,9 @@ void luaL_error(lua_State *L, const char *format, ...)
     if (!ci_isluau(ci))
         ci = ci - L->ci_base >= 2 ? ci - 1 : NULL;
     if (ci && ci_isluau(ci))
-        used = snprintf(text, LUA_IDSIZE + 32, "%s:%d: ",
-                        ci_closure(ci)->l.proto->module->shown_name, luD_currentline(L, ci));
+        used = snprintf(text, LUA_IDSIZE + 32,
+                        "%s:%d: ", ci_closure(ci)->l.proto->module->shown_name,
+                        luD_currentline(L, ci));
     va_list args;
     va_start(args, format);
     int length = vsnprintf(text + used, MESSAGE_MAX + 1, format, args);

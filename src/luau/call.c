@@ -10,11 +10,13 @@
 #include "luau/table.h"
 #include "luau/vm.h"
 
-/* Error handlers get an eighth more of either depth (reference 6.6). */
+/* Error handlers get an eighth more of each (reference 6.6). */
 enum {
     CALLS_RESERVE = LUAI_MAXCALLS / 8,
     CCALLS_RESERVE = LUAI_MAXCCALLS / 8,
-    STACK_SLOTS_MAX = 1 << 23,
+    STACK_SLOTS_MAX = 1 << 22,
+    SLOTS_RESERVE = STACK_SLOTS_MAX / 8,
+    FILL_STEP = 1 << 16, /* slots between two polls */
     MESSAGE_MAX = 511
 };
 
@@ -34,55 +36,98 @@ static void correct_pointers(lua_State *L, Value *old)
     }
 }
 
-void luD_resizestack(lua_State *L, int size)
+/* Slots in use: up to the top, or the end of a frame's room. */
+static size_t used_slots(const lua_State *L)
 {
-    size_t new_bytes = (size_t)(size + EXTRA_STACK) * sizeof(Value);
-    size_t old_bytes = (size_t)L->stack_size * sizeof(Value);
+    const Value *end = L->top;
+    for (const CallInfo *ci = L->ci_base; ci <= L->ci; ci++)
+        end = ci->top > end ? ci->top : end;
+    size_t used = (size_t)(end - L->stack), size = (size_t)L->stack_size;
+    return used < size ? used : size;
+}
+
+/* Moves the thread to the new stack. Of a large one the filling may park, but never unwinds; the
+ * thread is on its old one until the end. */
+static void move_stack(lua_State *L, Value *stack, int size)
+{
+    size_t slots = (size_t)(size + EXTRA_STACK), old_slots = (size_t)L->stack_size;
+    size_t used = used_slots(L);
     Value *old = L->stack;
-    size_t used = (size_t)((char *)L->top - (char *)old);
-    Value *stack = luH_alloc(L, new_bytes);
-    for (CallInfo *ci = L->ci_base; ci <= L->ci; ci++) {
-        size_t end = (size_t)((char *)ci->top - (char *)old);
-        used = end > used ? end : used;
-    }
-    used = used < old_bytes ? used : old_bytes;
-    used = used < new_bytes ? used : new_bytes;
-    memcpy(stack, old, used);
-    for (size_t i = used / sizeof(Value); i < (size_t)(size + EXTRA_STACK); i++)
+    used = used < slots ? used : slots;
+    for (size_t i = used; i < slots; i++) {
         stack[i] = VAL_NIL;
+        if (i % FILL_STEP == FILL_STEP - 1)
+            luau_pollkill(L);
+    }
+    memcpy(stack, old, used * sizeof(Value));
     L->stack = stack;
-    L->stack_size = size + EXTRA_STACK;
+    L->stack_size = (int)slots;
     L->stack_last = stack + size;
     correct_pointers(L, old);
-    luH_free(L, old, old_bytes);
+    luH_free(L, old, old_slots * sizeof(Value));
+}
+
+void luD_resizestack(lua_State *L, int size)
+{
+    move_stack(L, luH_alloc(L, (size_t)(size + EXTRA_STACK) * sizeof(Value)), size);
+}
+
+/* Twice the size, or, where the quota has no room for that, what is needed and a little more. */
+static int larger_size(lua_State *L, int size, int needed)
+{
+    const Heap *heap = &G(L)->heap;
+    if (size < needed)
+        size = size * 2 < needed ? needed : size * 2;
+    size_t bytes = (size_t)size * sizeof(Value);
+    if (heap->quota_bytes && bytes >= TABLE_BIG &&
+        (heap->reserved_bytes >= heap->quota_bytes ||
+         heap->quota_bytes - heap->reserved_bytes < bytes + bytes / 4) &&
+        needed + needed / 8 < size)
+        size = needed + needed / 8;
+    return size;
 }
 
 void luD_growstack(lua_State *L, int n)
 {
-    int size = L->stack_size - EXTRA_STACK;
     int needed = (int)(L->top - L->stack) + n + 1;
-    if (needed > STACK_SLOTS_MAX)
-        luD_error(L, "stack overflow");
-    if (size < needed)
-        size = size * 2 < needed ? needed : size * 2;
-    luD_resizestack(L, size);
+    if (needed > STACK_SLOTS_MAX + (L->handlers ? SLOTS_RESERVE : 0)) {
+        /* (Raising it must need no room. L may be another thread than the running one.) */
+        if (L->handlers) {
+            luD_seterror(L, LUA_ERRERR, L->top++);
+            luD_throw(L, LUA_ERRERR);
+        }
+        luD_error(G(L)->running ? G(L)->running : L, "stack overflow");
+    }
+    luD_resizestack(L, larger_size(L, L->stack_size - EXTRA_STACK, needed));
 }
 
-void luD_resizeci(lua_State *L, int size)
+void luD_growforframe(lua_State *L, int n)
 {
-    CallInfo *old = L->ci_base;
-    ptrdiff_t at = L->ci - old;
-    L->ci_base = luH_realloc(L, old, (size_t)L->ci_size * sizeof(CallInfo),
-                             (size_t)size * sizeof(CallInfo));
+    int needed = (int)(L->top - L->stack) + n + 1;
+    if (needed > L->stack_size - EXTRA_STACK && needed <= STACK_SLOTS_MAX &&
+        (size_t)needed * sizeof(Value) >= TABLE_BIG)
+        luH_reserve(L, (size_t)(needed + needed / 8 + EXTRA_STACK) * sizeof(Value));
+    luD_growstack(L, n);
+}
+
+static void set_ci(lua_State *L, CallInfo *frames, int size)
+{
+    ptrdiff_t at = L->ci - L->ci_base;
+    L->ci_base = frames;
     L->ci_size = size;
-    L->ci = L->ci_base + at;
-    L->ci_end = L->ci_base + size;
+    L->ci = frames + at;
+    L->ci_end = frames + size;
 }
 
 CallInfo *luD_growci(lua_State *L)
 {
     int depth = (int)(L->ci - L->ci_base) + 1; /* index of the frame asked for */
     int limit = L->handlers ? LUAI_MAXCALLS + CALLS_RESERVE : LUAI_MAXCALLS;
+    int there = L->ci_size < limit ? L->ci_size : limit;
+    if (depth < there) { /* of those that luD_dropreserve kept back */
+        L->ci_end = L->ci_base + there;
+        return L->ci + 1;
+    }
     if (depth >= limit) {
         if (L->handlers) {
             luD_seterror(L, LUA_ERRERR, L->top++);
@@ -93,26 +138,39 @@ CallInfo *luD_growci(lua_State *L)
     int size = L->ci_size * 2;
     if (size > limit)
         size = limit;
-    if (size > L->ci_size)
-        luD_resizeci(L, size);
+    size_t old_bytes = (size_t)L->ci_size * sizeof(CallInfo), bytes = (size_t)size * sizeof(CallInfo);
+    if (bytes >= TABLE_BIG)
+        luH_reserve(L, bytes);
+    set_ci(L, luH_realloc(L, L->ci_base, old_bytes, bytes), size);
     return L->ci + 1;
 }
 
 void luD_shrinkstack(lua_State *L)
 {
-    Value *limit = L->top;
-    for (CallInfo *ci = L->ci_base; ci <= L->ci; ci++)
-        limit = ci->top > limit ? ci->top : limit;
-    int used = (int)(limit - L->stack) + 1;
+    Global_ *g = G(L);
+    int used = (int)used_slots(L) + 1;
     int frames = (int)(L->ci - L->ci_base) + 1;
     if (used < BASIC_STACK)
         used = BASIC_STACK;
     if (frames < BASIC_CI)
         frames = BASIC_CI;
-    if (L->stack_size - EXTRA_STACK > used * 2)
-        luD_resizestack(L, used);
-    if (L->ci_size > frames * 2)
-        luD_resizeci(L, frames);
+    if (L->stack_size - EXTRA_STACK > used * 2) {
+        Value *stack = luH_try(g, (size_t)(used + EXTRA_STACK) * sizeof(Value));
+        if (stack)
+            move_stack(L, stack, used);
+    }
+    if (L->ci_size <= frames * 2)
+        return;
+    CallInfo *shrunk = luH_tryrealloc(g, L->ci_base, (size_t)L->ci_size * sizeof(CallInfo),
+                                      (size_t)frames * sizeof(CallInfo));
+    if (shrunk)
+        set_ci(L, shrunk, frames);
+}
+
+void luD_dropreserve(lua_State *L)
+{
+    if (L->handlers == 0 && L->ci_size > LUAI_MAXCALLS && L->ci - L->ci_base < LUAI_MAXCALLS)
+        L->ci_end = L->ci_base + LUAI_MAXCALLS;
 }
 
 /* ---- errors ---------------------------------------------------------------------------------- */
@@ -138,8 +196,7 @@ static bool find_handler(lua_State *L, Value *handler, CallInfo **frame, Activat
 {
     CallInfo *ci = L->ci;
     for (Activation *act = G(L)->activation; act; act = act->previous) {
-        CallInfo *floor =
-            act->L == L ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
+        CallInfo *floor = act->L == L ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
         for (; ci > floor; ci--) {
             if (ci->flags & (CALL_PROTECTED | CALL_KPCALL)) {
                 *frame = ci;
@@ -197,6 +254,11 @@ void luD_throw(lua_State *L, int status)
     if (!g->activation)
         BASE_PANIC("error outside of a protected call: %s",
                    val_isstring(L->top[-1]) ? val_string(L->top[-1])->data : "(no text)");
+    if (g->running && g->running != L) { /* raised on a thread that does not run: it is misplaced */
+        luD_push(g->running, L->top[-1]);
+        L->top--;
+        L = g->running;
+    }
     if (status == LUA_ERRRUN)
         status = run_handler(L, status);
     jump(g, g->activation, status);
@@ -209,28 +271,40 @@ void luD_rethrow(lua_State *L, int status)
     jump(g, g->activation, status);
 }
 
+/* Its frames stay for whoever looks where it was, its values do not. */
+void luD_killthread(lua_State *co)
+{
+    co->from = NULL;
+    co->running = false;
+    co->status = LUA_KILLED;
+    co->handlers = 0;
+    luF_close(co, co->stack);
+    co->top = co->base;
+}
+
+/* Unwinds to the outermost activation. What ran above its thread is dead: coroutines on the chains
+ * of resumes, and threads that natives entered by lua_resume or lua_pcall. */
 void luD_kill(lua_State *L)
 {
     Global_ *g = G(L);
-    Activation *act = g->activation;
-    if (!act)
+    if (!g->activation)
         BASE_PANIC("VM killed outside of a protected call");
-    while (act->previous)
-        act = act->previous;
-    jump(g, act, LUA_KILLED);
-}
-
-void luD_dropthreads(Global_ *g, lua_State *until)
-{
-    while (g->running && g->running != until) {
-        lua_State *co = g->running;
-        g->running = co->from;
-        co->from = NULL;
-        co->running = false;
-        co->status = LUA_KILLED;
-        luF_close(co, co->stack);
+    luY_leavekilled(L);
+    const Activation *last = g->activation;
+    while (last->previous)
+        last = last->previous;
+    for (Activation *act = g->activation;; act = act->previous) {
+        while (g->running && g->running != act->L) {
+            lua_State *co = g->running;
+            g->running = co->from;
+            luD_killthread(co);
+        }
+        if (act == last)
+            jump(g, act, LUA_KILLED);
+        if (act->L != act->outside && act->L != last->L)
+            luD_killthread(act->L);
+        g->running = act->outside;
     }
-    g->running = until;
 }
 
 int luD_pcall(lua_State *L, void (*fn)(lua_State *L, void *arg), void *arg, ptrdiff_t old_top)
@@ -242,26 +316,24 @@ int luD_pcall(lua_State *L, void (*fn)(lua_State *L, void *arg), void *arg, ptrd
     act.ci = (char *)L->ci - (char *)L->ci_base;
     act.c_calls = L->c_calls;
     act.depth = g->exec_depth;
+    act.handlers = L->handlers;
     act.exec = false;
     act.handler = VAL_NIL;
     act.in_handler = false;
     act.status = LUA_OK;
-    lua_State *running = g->running;
-    uint8_t handlers = L->handlers;
+    act.outside = g->running;
     g->running = L;
     if (!act.previous)
-        g->c_stack_limit = luY_stacklimit(L);
+        luY_entered(L);
     g->activation = &act;
     if (arg && fn == luD_callprotected)
         act.handler = ((struct ProtectedCall *)arg)->handler;
     if (_setjmp(act.jump) == 0) {
         fn(L, arg);
     } else {
-        if (act.status == LUA_KILLED)
-            luD_dropthreads(g, L);
         g->exec_depth = act.depth;
         L->c_calls = act.c_calls;
-        L->handlers = handlers;
+        L->handlers = act.handlers;
         Value *slot = luD_restorestack(L, old_top);
         Value error = VAL_NIL;
         if (act.status != LUA_KILLED)
@@ -271,9 +343,12 @@ int luD_pcall(lua_State *L, void (*fn)(lua_State *L, void *arg), void *arg, ptrd
         L->top = slot + 1;
         L->ci = (CallInfo *)((char *)L->ci_base + act.ci);
         L->base = L->ci->base;
+        luD_dropreserve(L);
     }
     g->activation = act.previous;
-    g->running = running;
+    g->running = act.outside;
+    if (!act.previous)
+        luY_left(L);
     return act.status;
 }
 
@@ -287,7 +362,8 @@ void luD_checkcstack(lua_State *L)
 {
     if (L->c_calls == LUAI_MAXCCALLS && !L->handlers)
         luD_error(L, "C stack overflow");
-    if (L->c_calls >= LUAI_MAXCCALLS + CCALLS_RESERVE || (char *)__builtin_frame_address(0) < G(L)->c_stack_limit) {
+    if (L->c_calls >= LUAI_MAXCCALLS + CCALLS_RESERVE ||
+        (char *)__builtin_frame_address(0) < G(L)->c_stack_limit) {
         if (L->handlers) {
             luD_seterror(L, LUA_ERRERR, L->top++);
             luD_throw(L, LUA_ERRERR);
@@ -314,17 +390,17 @@ void luD_error(lua_State *L, const char *format, ...)
     int used = 0;
     CallInfo *ci = L->ci;
     if (ci > L->ci_base && ci_isluau(ci))
-        used = snprintf(text, LUA_IDSIZE + 32, "%s:%d: ",
-                        ci_closure(ci)->l.proto->module->shown_name, luD_currentline(L, ci));
+        used = snprintf(text, LUA_IDSIZE + 32,
+                        "%s:%d: ", ci_closure(ci)->l.proto->module->shown_name,
+                        luD_currentline(L, ci));
     va_list args;
     va_start(args, format);
     int length = vsnprintf(text + used, MESSAGE_MAX + 1, format, args);
     va_end(args);
     if (length > MESSAGE_MAX)
         length = MESSAGE_MAX;
-    luD_checkstack(L, 1);
     String *s = luS_new(L, text, (size_t)(used + length));
-    luD_push(L, val_fromstring(s));
+    luD_push(L, val_fromstring(s)); /* EXTRA_STACK: there may be no more room */
     luD_throw(L, LUA_ERRRUN);
 }
 

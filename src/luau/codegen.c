@@ -97,7 +97,8 @@ int luC_emit(Func *f, Instr instr)
         size_t used = (size_t)f->code_count * sizeof(Instr);
         size_t room = (size_t)grown * sizeof(Instr);
         if (f->code_count >= 1 << 28)
-            luC_error(f->c, f->ast->location, "Exceeded function instruction limit; "
+            luC_error(f->c, f->ast->location,
+                      "Exceeded function instruction limit; "
                       "split the function into parts to compile");
         f->code = luA_grow(f->c->arena, f->code, used, room);
         f->lines = luA_grow(f->c->arena, f->lines, used, room);
@@ -160,8 +161,7 @@ static bool collect_far(Func *f, FarJumps *far, bool *is_far)
 {
     bool grew = false;
     for (int i = 0; i < f->jump_count; i++) {
-        if (is_far[i] ||
-            fits(moved(far, f->jumps[i].target) - moved(far, f->jumps[i].pc) - 1))
+        if (is_far[i] || fits(moved(far, f->jumps[i].target) - moved(far, f->jumps[i].pc) - 1))
             continue;
         is_far[i] = grew = true;
     }

@@ -82,8 +82,7 @@ static void run_job(void *arg)
     if (failed) {
         Location start = {{1, 1}, {1, 1}};
         job->count = 0;
-        report(job, start,
-               failed == ARENA_STOP ? "compilation cancelled" : "not enough memory");
+        report(job, start, failed == ARENA_STOP ? "compilation cancelled" : "not enough memory");
         luau_module_release(job->module);
         job->module = NULL;
     } else {

@@ -6,7 +6,12 @@
 #include "luau/codegen.h"
 
 typedef enum TargetKind {
-    TARGET_LOCAL, TARGET_UPVALUE, TARGET_GLOBAL, TARGET_NAME, TARGET_NUMBER, TARGET_INDEX
+    TARGET_LOCAL,
+    TARGET_UPVALUE,
+    TARGET_GLOBAL,
+    TARGET_NAME,
+    TARGET_NUMBER,
+    TARGET_INDEX
 } TargetKind;
 
 typedef struct Target {

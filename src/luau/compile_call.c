@@ -33,8 +33,8 @@ static int chain_names(const AstExpr *e, const AstName *names[IMPORT_NAMES_MAX])
 /* These are never taken for library names (hosts change what they hold). */
 static bool is_changing_global(const AstName *name)
 {
-    static const char *const changing[] = {"_G", "shared", "script", "plugin", "game", "Game",
-                                           "workspace", "Workspace"};
+    static const char *const changing[] = {"_G",   "shared", "script",    "plugin",
+                                           "game", "Game",   "workspace", "Workspace"};
     for (size_t i = 0; i < BASE_ARRAY_COUNT(changing); i++)
         if (strcmp(name->text, changing[i]) == 0)
             return true;
@@ -97,9 +97,8 @@ bool luC_import(Func *f, AstExpr *e, int target)
 
 static int find_builtin(const char *library, const char *name)
 {
-#define X(id, in_library, its_name)                                          \
-    if (name[0] == its_name[0] && strcmp(library, in_library) == 0 &&         \
-        strcmp(name, its_name) == 0)                                          \
+#define X(id, in_library, its_name)                                                                \
+    if (name[0] == its_name[0] && strcmp(library, in_library) == 0 && strcmp(name, its_name) == 0) \
         return BUILTIN_##id;
     LUAU_BUILTINS(X)
 #undef X
@@ -130,12 +129,20 @@ static bool has_one_result(int builtin)
 {
     switch (builtin) {
     case BUILTIN_NONE:
-    case BUILTIN_ASSERT: case BUILTIN_SELECT: case BUILTIN_UNPACK: case BUILTIN_TABLE_UNPACK:
-    case BUILTIN_TABLE_INSERT: case BUILTIN_STRING_BYTE:
-    case BUILTIN_BUFFER_WRITEI8: case BUILTIN_BUFFER_WRITEU8: case BUILTIN_BUFFER_WRITEI16:
-    case BUILTIN_BUFFER_WRITEU16: case BUILTIN_BUFFER_WRITEI32: case BUILTIN_BUFFER_WRITEU32:
-    case BUILTIN_BUFFER_WRITEF32: case BUILTIN_BUFFER_WRITEF64:
-        return false;
+    case BUILTIN_ASSERT:
+    case BUILTIN_SELECT:
+    case BUILTIN_UNPACK:
+    case BUILTIN_TABLE_UNPACK:
+    case BUILTIN_TABLE_INSERT:
+    case BUILTIN_STRING_BYTE:
+    case BUILTIN_BUFFER_WRITEI8:
+    case BUILTIN_BUFFER_WRITEU8:
+    case BUILTIN_BUFFER_WRITEI16:
+    case BUILTIN_BUFFER_WRITEU16:
+    case BUILTIN_BUFFER_WRITEI32:
+    case BUILTIN_BUFFER_WRITEU32:
+    case BUILTIN_BUFFER_WRITEF32:
+    case BUILTIN_BUFFER_WRITEF64: return false;
     default: return true;
     }
 }

@@ -15,8 +15,8 @@ Value luC_value(Func *f, const AstExpr *literal)
     case AST_NUMBER: return val_anynumber(literal->number);
     case AST_INTEGER: return val_fromobject(luM_integer(f->c->module, literal->integer));
     case AST_STRING:
-        return val_fromstring(luM_string(f->c->module, literal->string.data,
-                                         literal->string.length));
+        return val_fromstring(
+            luM_string(f->c->module, literal->string.data, literal->string.length));
     default: return VAL_NIL;
     }
 }
@@ -263,10 +263,12 @@ static void jump_equal(Func *f, AstExpr *left, AstExpr *right, bool when, JumpLi
     int a = luC_any(f, left);
     switch (right->kind) {
     case AST_NIL: luC_jump(f, when ? OP_JUMPIFNIL : OP_JUMPIFNOTNIL, a, list); break;
-    case AST_TRUE: case AST_FALSE:
+    case AST_TRUE:
+    case AST_FALSE:
         luC_jumpaux(f, when ? OP_JUMPIFBOOL : OP_JUMPIFNOTBOOL, a, right->kind == AST_TRUE, list);
         break;
-    case AST_NUMBER: case AST_STRING:
+    case AST_NUMBER:
+    case AST_STRING:
         luC_jumpaux(f, when ? OP_JUMPIFEQK : OP_JUMPIFNOTEQK, a,
                     (uint32_t)luC_constant(f, luC_value(f, right)), list);
         break;
@@ -281,9 +283,9 @@ static void jump_equal(Func *f, AstExpr *left, AstExpr *right, bool when, JumpLi
 static void jump_order(Func *f, AstExpr *e, bool when, JumpList *list)
 {
     static const OpCode with_constant[] = {/* of AST_LT .. AST_GE: register op constant */
-        OP_JUMPIFLTK, OP_JUMPIFLEK, OP_JUMPIFGTK, OP_JUMPIFGEK};
+                                           OP_JUMPIFLTK, OP_JUMPIFLEK, OP_JUMPIFGTK, OP_JUMPIFGEK};
     static const OpCode mirrored[] = {/* constant op register */
-        OP_JUMPIFGTK, OP_JUMPIFGEK, OP_JUMPIFLTK, OP_JUMPIFLEK};
+                                      OP_JUMPIFGTK, OP_JUMPIFGEK, OP_JUMPIFLTK, OP_JUMPIFLEK};
     AstBinary op = e->binary.op;
     AstExpr *left = e->binary.left, *right = e->binary.right;
     int negated = when ? 0 : 1; /* ORDER OP: the negated form is the next */
@@ -510,10 +512,12 @@ void luC_expr(Func *f, AstExpr *e, int target, bool temp)
     luC_line(f, e->location.begin.line);
     switch (e->kind) {
     case AST_GROUP: luC_expr(f, e->group, target, temp); break;
-    case AST_NIL: case AST_TRUE: case AST_FALSE: case AST_NUMBER: case AST_INTEGER:
-    case AST_STRING:
-        luC_load(f, e, target);
-        break;
+    case AST_NIL:
+    case AST_TRUE:
+    case AST_FALSE:
+    case AST_NUMBER:
+    case AST_INTEGER:
+    case AST_STRING: luC_load(f, e, target); break;
     case AST_LOCAL: local_value(f, e->local.local, target); break;
     case AST_GLOBAL: global_value(f, e, target); break;
     case AST_VARARG: luC_abc(f, OP_GETVARARGS, target, 2, 0); break;

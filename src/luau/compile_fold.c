@@ -15,8 +15,10 @@
 
 #include "base/num.h"
 
-enum { TEXT_MAX = 512 /* folded strings are no longer, lest a short source ask for much memory */,
-        LOOP_BOUND_MAX = 16 };
+enum {
+    TEXT_MAX = 512 /* folded strings are no longer, lest a short source ask for much memory */,
+    LOOP_BOUND_MAX = 16
+};
 
 static void fold_expr(Compiler *c, AstExpr *e);
 static void fold_block(Compiler *c, AstBlock *block);
@@ -95,15 +97,9 @@ static const char *literal_text(const AstExpr *e, char room[NUM_TEXT_MAX], size_
 {
     const char *text;
     switch (e->kind) {
-    case AST_STRING:
-        *length = e->string.length;
-        return e->string.data;
-    case AST_NUMBER:
-        *length = (size_t)num_format(e->number, room);
-        return room;
-    case AST_INTEGER:
-        *length = (size_t)num_format_i64(e->integer, room);
-        return room;
+    case AST_STRING: *length = e->string.length; return e->string.data;
+    case AST_NUMBER: *length = (size_t)num_format(e->number, room); return room;
+    case AST_INTEGER: *length = (size_t)num_format_i64(e->integer, room); return room;
     case AST_NIL: text = "nil"; break;
     case AST_TRUE: text = "true"; break;
     case AST_FALSE: text = "false"; break;
@@ -209,7 +205,10 @@ static void fold_binary(Compiler *c, AstExpr *e)
     case AST_CONCAT: fold_concat(c, e, a, b); break;
     case AST_EQ: become_boolean(e, literal_equal(a, b)); break;
     case AST_NE: become_boolean(e, !literal_equal(a, b)); break;
-    case AST_LT: case AST_LE: case AST_GT: case AST_GE: fold_order(e, op, a, b); break;
+    case AST_LT:
+    case AST_LE:
+    case AST_GT:
+    case AST_GE: fold_order(e, op, a, b); break;
     default:
         if (a->kind == AST_NUMBER && b->kind == AST_NUMBER)
             become_number(e, arith(op, a->number, b->number));
@@ -471,7 +470,8 @@ static void check_skipped_stat(Compiler *c, const AstStat *s, const AstStat *jum
         if (s->if_.else_)
             check_skipped_stat(c, s->if_.else_, jump, at);
         break;
-    case AST_WHILE: case AST_REPEAT:
+    case AST_WHILE:
+    case AST_REPEAT:
         check_skipped(c, s->while_.condition, jump, at);
         check_skipped_block(c, s->while_.body, jump, at);
         break;
@@ -504,7 +504,8 @@ static void check_skipped_stat(Compiler *c, const AstStat *s, const AstStat *jum
     case AST_LOCAL_FUNCTION:
         check_skipped_block(c, s->local_function.function->body, jump, at);
         break;
-    case AST_BREAK: case AST_CONTINUE: break;
+    case AST_BREAK:
+    case AST_CONTINUE: break;
     }
 }
 
@@ -604,8 +605,8 @@ static void fold_local(Compiler *c, AstStat *stat)
     bool spreads = last && (last->kind == AST_CALL || last->kind == AST_VARARG);
     for (int i = 0; i < stat->local.var_count; i++) {
         AstLocal *local = stat->local.vars[i];
-        if (i < values.count && !(i + 1 == values.count && spreads &&
-                                  values.count < stat->local.var_count)) {
+        if (i < values.count &&
+            !(i + 1 == values.count && spreads && values.count < stat->local.var_count)) {
             learn_init(c, local, values.items[i]);
         } else if (!spreads && !local->assigned && c->optimization >= 1) {
             AstExpr *nil = luA_new(c->arena, AstExpr);
@@ -662,7 +663,10 @@ static void fold_stat(Compiler *c, AstStat *stat)
         if (stat->if_.else_)
             fold_stat(c, stat->if_.else_);
         break;
-    case AST_WHILE: case AST_REPEAT: case AST_FOR: case AST_FOR_IN: fold_loop(c, stat); break;
+    case AST_WHILE:
+    case AST_REPEAT:
+    case AST_FOR:
+    case AST_FOR_IN: fold_loop(c, stat); break;
     case AST_RETURN: fold_list(c, stat->return_); break;
     case AST_EXPR: fold_expr(c, stat->expr); break;
     case AST_LOCAL_STAT: fold_local(c, stat); break;
@@ -687,7 +691,8 @@ static void fold_stat(Compiler *c, AstStat *stat)
             luC_info(c, stat->local_function.local)->function = stat->local_function.function;
         fold_block(c, stat->local_function.function->body);
         break;
-    case AST_BREAK: case AST_CONTINUE: break;
+    case AST_BREAK:
+    case AST_CONTINUE: break;
     }
 }
 

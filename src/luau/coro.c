@@ -291,8 +291,8 @@ static int place_results(lua_State *L, CallInfo *ci, Value *first, int n)
     return wanted;
 }
 
-/* The iterator that FORGLOOP called has returned to the Lua frame ci: goes on with the loop, or past
- * it. The instruction stands two words before savedpc. */
+/* The iterator that FORGLOOP called has returned to the Lua frame ci: goes on with the loop, or
+ * past it. The instruction stands two words before savedpc. */
 static void finish_iterator(CallInfo *ci)
 {
     Instr loop = ci->savedpc[-2];
@@ -437,8 +437,7 @@ static bool unwind(Activation *act, lua_State **next)
 {
     Global_ *g = G(act->L);
     lua_State *L = g->running;
-    CallInfo *floor =
-        L == act->L ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
+    CallInfo *floor = L == act->L ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
     g->pending.L = NULL;
     for (CallInfo *ci = L->ci; ci > floor; ci--) {
         if (ci->flags & (CALL_PROTECTED | CALL_KPCALL)) {

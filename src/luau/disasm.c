@@ -21,15 +21,16 @@ static const char *const op_names[] = {
 #undef X
 };
 enum { FORMAT_ABC, FORMAT_AD, FORMAT_E };
-static const struct { uint8_t format, aux; } op_info[] = {
+static const struct {
+    uint8_t format, aux;
+} op_info[] = {
 #define X(name, its_format, has_aux) {FORMAT_##its_format, has_aux},
     LUAU_OPCODES(X)
 #undef X
 };
-static const char *const builtin_names[] = {
-    "none",
+static const char *const builtin_names[] = {"none",
 #define X(id, library, name) library "." name,
-    LUAU_BUILTINS(X)
+                                            LUAU_BUILTINS(X)
 #undef X
 };
 
@@ -108,16 +109,36 @@ static int constant_of(Instr i, uint32_t aux)
 {
     switch (INSTR_OP(i)) {
     case OP_LOADK: return (int)INSTR_DU(i);
-    case OP_LOADKX: case OP_GETGLOBAL: case OP_SETGLOBAL: case OP_GETTABLEKS: case OP_SETTABLEKS:
-    case OP_NAMECALL: case OP_FASTCALL2K:
-    case OP_JUMPIFLTK: case OP_JUMPIFNOTLTK: case OP_JUMPIFLEK: case OP_JUMPIFNOTLEK:
-    case OP_JUMPIFGTK: case OP_JUMPIFNOTGTK: case OP_JUMPIFGEK: case OP_JUMPIFNOTGEK:
-    case OP_JUMPIFEQK: case OP_JUMPIFNOTEQK:
-        return (int)aux;
-    case OP_ADDK: case OP_SUBK: case OP_MULK: case OP_DIVK: case OP_IDIVK: case OP_MODK:
-    case OP_POWK: case OP_ANDK: case OP_ORK:
-        return (int)INSTR_C(i);
-    case OP_KSUB: case OP_KDIV: case OP_KADD: case OP_KMUL: return (int)INSTR_B(i);
+    case OP_LOADKX:
+    case OP_GETGLOBAL:
+    case OP_SETGLOBAL:
+    case OP_GETTABLEKS:
+    case OP_SETTABLEKS:
+    case OP_NAMECALL:
+    case OP_FASTCALL2K:
+    case OP_JUMPIFLTK:
+    case OP_JUMPIFNOTLTK:
+    case OP_JUMPIFLEK:
+    case OP_JUMPIFNOTLEK:
+    case OP_JUMPIFGTK:
+    case OP_JUMPIFNOTGTK:
+    case OP_JUMPIFGEK:
+    case OP_JUMPIFNOTGEK:
+    case OP_JUMPIFEQK:
+    case OP_JUMPIFNOTEQK: return (int)aux;
+    case OP_ADDK:
+    case OP_SUBK:
+    case OP_MULK:
+    case OP_DIVK:
+    case OP_IDIVK:
+    case OP_MODK:
+    case OP_POWK:
+    case OP_ANDK:
+    case OP_ORK: return (int)INSTR_C(i);
+    case OP_KSUB:
+    case OP_KDIV:
+    case OP_KADD:
+    case OP_KMUL: return (int)INSTR_B(i);
     default: return -1;
     }
 }
@@ -136,10 +157,10 @@ static void out_comment(const Listing *l, Instr i, uint32_t aux)
         out(l, " = ");
         out_constant(l, l->p->k[INSTR_DU(i)]);
         break;
-    case OP_NEWCLOSURE: case OP_DUPCLOSURE: {
+    case OP_NEWCLOSURE:
+    case OP_DUPCLOSURE: {
         const Proto *child = l->p->children[INSTR_D(i)];
-        out(l, " ; %s, line %d", child->name ? child->name->data : "function",
-            child->line_defined);
+        out(l, " ; %s, line %d", child->name ? child->name->data : "function", child->line_defined);
         break;
     }
     case OP_DUPTABLE:
@@ -147,9 +168,10 @@ static void out_comment(const Listing *l, Instr i, uint32_t aux)
         out_shape(l, &l->p->shapes[INSTR_D(i)]);
         break;
     case OP_CAPTURE:
-        out(l, " ; %s", INSTR_A(i) == LUAU_CAPTURE_VAL   ? "register"
-                        : INSTR_A(i) == LUAU_CAPTURE_REF ? "register by reference"
-                                                         : "upvalue");
+        out(l, " ; %s",
+            INSTR_A(i) == LUAU_CAPTURE_VAL   ? "register"
+            : INSTR_A(i) == LUAU_CAPTURE_REF ? "register by reference"
+                                             : "upvalue");
         break;
     default: break;
     }
@@ -192,9 +214,9 @@ void luC_list(const Proto *proto, WriteFunction write, void *userdata)
 {
     Listing l = {proto, write, userdata};
     out(&l, "%s %s, line %d: %d parameters%s, %d upvalues, %d registers, %d caches\n",
-        proto->module->main == proto ? "main" : "function",
-        proto->name ? proto->name->data : "?", proto->line_defined, proto->numparams,
-        proto->is_vararg ? " and ..." : "", proto->nup, proto->max_stack, proto->ncache);
+        proto->module->main == proto ? "main" : "function", proto->name ? proto->name->data : "?",
+        proto->line_defined, proto->numparams, proto->is_vararg ? " and ..." : "", proto->nup,
+        proto->max_stack, proto->ncache);
     for (int pc = 0; pc < proto->code_count; pc++) {
         list_instruction(&l, pc);
         pc += op_info[INSTR_OP(proto->code[pc])].aux;

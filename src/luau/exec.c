@@ -213,8 +213,8 @@ static BASE_NOINLINE void prepare_numeric_for(lua_State *L, Value *ra)
     }
 }
 
-/* A table iterated directly has nil in R[A], the table in R[A+1], the position as light userdata in R[A+2];
- * with ipairs false in R[A]. */
+/* A table iterated directly has nil in R[A], the table in R[A+1], the position as light userdata in
+ * R[A+2]; with ipairs false in R[A]. */
 static void use_direct_iteration(Value *ra)
 {
     if (val_isfunction(ra[0])) {
@@ -279,8 +279,8 @@ static BASE_NOINLINE bool iterate_slow(lua_State *L, Table *t, uint32_t *index, 
     return true;
 }
 
-/* A Lua iterator returns to its FORGLOOP: n results from `from` on, then the loop's next turn or its
- * end, as luD_finish would do it. */
+/* A Lua iterator returns to its FORGLOOP: n results from `from` on, then the loop's next turn or
+ * its end, as luD_finish would do it. */
 static BASE_NOINLINE void return_to_loop(lua_State *L, const Value *from, int n)
 {
     CallInfo *ci = L->ci;
@@ -352,11 +352,11 @@ static BASE_NOINLINE int get_varargs(lua_State *L, int reg, int wanted)
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-#define NEXT                                              \
-    do {                                                  \
-        i = __atomic_load_n(pc, __ATOMIC_RELAXED);        \
-        pc++;                                             \
-        goto *dispatch[i & 0xff];                         \
+#define NEXT                                                                                       \
+    do {                                                                                           \
+        i = __atomic_load_n(pc, __ATOMIC_RELAXED);                                                 \
+        pc++;                                                                                      \
+        goto *dispatch[i & 0xff];                                                                  \
     } while (0)
 #define CASE(op) L_##op
 /* (Widened to size_t from a byte: what they index needs no further extension.) */
@@ -364,94 +364,96 @@ static BASE_NOINLINE int get_varargs(lua_State *L, int reg, int wanted)
 #define B ((size_t)(uint8_t)(i >> 16))
 #define C ((size_t)(uint8_t)(i >> 24))
 #define D (INSTR_D(i))
-#define PROTECT(x)                                        \
-    do {                                                  \
-        L->ci->savedpc = pc;                              \
-        x;                                                \
-        base = L->base;                                   \
+#define PROTECT(x)                                                                                 \
+    do {                                                                                           \
+        L->ci->savedpc = pc;                                                                       \
+        x;                                                                                         \
+        base = L->base;                                                                            \
     } while (0)
-#define POLL()                                                                                 \
-    do {                                                                                       \
-        if (BASE_UNLIKELY(atomic_load_explicit(interrupt, memory_order_relaxed)))              \
-            PROTECT(luY_pollslow(L));                                                          \
+#define POLL()                                                                                     \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(atomic_load_explicit(interrupt, memory_order_relaxed)))                  \
+            PROTECT(luY_pollslow(L));                                                              \
     } while (0)
-#define GCCHECK()                                         \
-    do {                                                  \
-        if (BASE_UNLIKELY(luG_isdue(g)))               \
-            PROTECT(luG_step(L));                         \
+#define GCCHECK()                                                                                  \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(luG_isdue(g)))                                                           \
+            PROTECT(luG_step(L));                                                                  \
     } while (0)
 #define OFFSET(reg) ((char *)(base + (reg)) - (char *)L->stack)
 
-#define SAME_STRING(x, y)                                 \
-    ((x)->u == (y)->u ||                                  \
-     (val_isstring(*(x)) && luS_equalbytes(val_string(*(x)), val_string(*(y)))))
+#define SAME_STRING(x, y)                                                                          \
+    ((x)->u == (y)->u || (val_isstring(*(x)) && luS_equalbytes(val_string(*(x)), val_string(*(y)))))
 
-#define ARITH(op, left, right, leftv, rightv, tm, result)                                     \
-    CASE(op) : {                                                                              \
-        const Value *x = (left), *y = (right);                                                \
-        if (BASE_LIKELY(leftv(x) && rightv(y))) {                                             \
-            double a = x->n, b = y->n;                                                        \
-            base[A].n = (result);                                                             \
-            NEXT;                                                                             \
-        }                                                                                     \
-        Value va = *x, vb = *y;                                                               \
-        PROTECT(luV_arith(L, OFFSET(A), va, vb, tm));                                         \
-        NEXT;                                                                                 \
+#define ARITH(op, left, right, leftv, rightv, tm, result)                                          \
+    CASE(op) :                                                                                     \
+    {                                                                                              \
+        const Value *x = (left), *y = (right);                                                     \
+        if (BASE_LIKELY(leftv(x) && rightv(y))) {                                                  \
+            double a = x->n, b = y->n;                                                             \
+            base[A].n = (result);                                                                  \
+            NEXT;                                                                                  \
+        }                                                                                          \
+        Value va = *x, vb = *y;                                                                    \
+        PROTECT(luV_arith(L, OFFSET(A), va, vb, tm));                                              \
+        NEXT;                                                                                      \
     }
 #define SURE(p) 1
-#define ARITH_OPS(name, tm, result)                                                           \
-    ARITH(name, &base[B], &base[C], ISNUM, ISNUM, tm, result)                                 \
+#define ARITH_OPS(name, tm, result)                                                                \
+    ARITH(name, &base[B], &base[C], ISNUM, ISNUM, tm, result)                                      \
     ARITH(name##K, &base[B], &k[C], ISNUM, SURE, tm, result)
 
-#define COMPARE(op, negated, operator, slow)                                                  \
-    CASE(op) : {                                                                              \
-        const Value *x = &base[A], *y = &base[*pc & 0xff];                                    \
-        if (BASE_LIKELY(ISNUM(x) && ISNUM(y))) {                                              \
-            pc += (negated) != (x->n operator y->n) ? D : 1;                                  \
-            NEXT;                                                                             \
-        }                                                                                     \
-        Value va = *x, vb = *y;                                                               \
-        bool yes;                                                                             \
-        PROTECT(yes = slow(L, va, vb));                                                       \
-        pc += (negated) != yes ? D : 1;                                                       \
-        NEXT;                                                                                 \
+#define COMPARE(op, negated, operator, slow)                                                       \
+    CASE(op) :                                                                                     \
+    {                                                                                              \
+        const Value *x = &base[A], *y = &base[*pc & 0xff];                                         \
+        if (BASE_LIKELY(ISNUM(x) && ISNUM(y))) {                                                   \
+            pc += (negated) != (x->n operator y->n) ? D : 1;                                       \
+            NEXT;                                                                                  \
+        }                                                                                          \
+        Value va = *x, vb = *y;                                                                    \
+        bool yes;                                                                                  \
+        PROTECT(yes = slow(L, va, vb));                                                            \
+        pc += (negated) != yes ? D : 1;                                                            \
+        NEXT;                                                                                      \
     }
-#define COMPAREK(op, negated, operator, slow)                                                 \
-    CASE(op) : {                                                                              \
-        const Value *x = &base[A], *y = &k[*pc];                                              \
-        if (BASE_LIKELY(ISNUM(x))) {                                                          \
-            pc += (negated) != (x->n operator y->n) ? D : 1;                                  \
-            NEXT;                                                                             \
-        }                                                                                     \
-        Value va = *x, vb = *y;                                                               \
-        bool yes;                                                                             \
-        PROTECT(yes = slow);                                                                  \
-        pc += (negated) != yes ? D : 1;                                                       \
-        NEXT;                                                                                 \
+#define COMPAREK(op, negated, operator, slow)                                                      \
+    CASE(op) :                                                                                     \
+    {                                                                                              \
+        const Value *x = &base[A], *y = &k[*pc];                                                   \
+        if (BASE_LIKELY(ISNUM(x))) {                                                               \
+            pc += (negated) != (x->n operator y->n) ? D : 1;                                       \
+            NEXT;                                                                                  \
+        }                                                                                          \
+        Value va = *x, vb = *y;                                                                    \
+        bool yes;                                                                                  \
+        PROTECT(yes = slow);                                                                       \
+        pc += (negated) != yes ? D : 1;                                                            \
+        NEXT;                                                                                      \
     }
 
-#define FASTCALL_ARGS(count)                                                                  \
-    do {                                                                                      \
-        if (BASE_UNLIKELY(!(cl->l.env->flags & TABLE_SAFEENV)))                               \
-            break;                                                                            \
-        const Instr *call = at + 1 + C;                                                       \
-        Instr ci_ = *call;                                                                    \
-        Value *ra = base + INSTR_A(ci_);                                                      \
-        int wanted = (int)INSTR_C(ci_) - 1;                                                   \
-        L->ci->savedpc = call + 1;                                                            \
-        int n = luV_builtins[A](L, ra, wanted, args, (count));                                \
-        if (n < 0)                                                                            \
-            break;                                                                            \
-        pc = call + 1;                                                                        \
-        if (n != wanted) {                                                                    \
-            if (wanted < 0)                                                                   \
-                L->top = ra + n;                                                              \
-            else                                                                              \
-                for (; n < wanted; n++)                                                       \
-                    ra[n] = VAL_NIL;                                                          \
-        }                                                                                     \
-        if (BASE_UNLIKELY(luG_isdue(g) && wanted >= 0))                                    \
-            PROTECT(luG_step(L));                                                             \
+#define FASTCALL_ARGS(count)                                                                       \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(!(cl->l.env->flags & TABLE_SAFEENV)))                                    \
+            break;                                                                                 \
+        const Instr *call = at + 1 + C;                                                            \
+        Instr ci_ = *call;                                                                         \
+        Value *ra = base + INSTR_A(ci_);                                                           \
+        int wanted = (int)INSTR_C(ci_) - 1;                                                        \
+        L->ci->savedpc = call + 1;                                                                 \
+        int n = luV_builtins[A](L, ra, wanted, args, (count));                                     \
+        if (n < 0)                                                                                 \
+            break;                                                                                 \
+        pc = call + 1;                                                                             \
+        if (n != wanted) {                                                                         \
+            if (wanted < 0)                                                                        \
+                L->top = ra + n;                                                                   \
+            else                                                                                   \
+                for (; n < wanted; n++)                                                            \
+                    ra[n] = VAL_NIL;                                                               \
+        }                                                                                          \
+        if (BASE_UNLIKELY(luG_isdue(g) && wanted >= 0))                                            \
+            PROTECT(luG_step(L));                                                                  \
     } while (0)
 
 int luV_execute(lua_State *L)
@@ -463,8 +465,8 @@ int luV_execute(lua_State *L)
     };
     /* The word does not change while this loop runs: a VM moves between OS threads at rest only. */
     Global_ *const g = G(L);
-    const _Atomic(uint32_t) *const interrupt =
-        atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+    const _Atomic(uint32_t) *const interrupt = atomic_load_explicit(&g->interrupt,
+                                                                    memory_order_relaxed);
     const Instr *pc;
     Value *base;
     const Value *k;
@@ -493,7 +495,8 @@ reload:
     CASE(MOVE) : base[A] = base[B];
     NEXT;
 
-    CASE(GETGLOBAL) : {
+    CASE(GETGLOBAL) :
+    {
         const Instr *at = pc - 1;
         Value key = k[*pc++];
         Table *t = cl->l.env;
@@ -505,7 +508,8 @@ reload:
         PROTECT(get_string_slow(L, at, val_fromtable(t), key, OFFSET(A)));
         NEXT;
     }
-    CASE(SETGLOBAL) : {
+    CASE(SETGLOBAL) :
+    {
         const Instr *at = pc - 1;
         Value key = k[*pc++];
         Table *t = cl->l.env;
@@ -524,18 +528,21 @@ reload:
     NEXT;
     CASE(GETUPREF) : base[A] = *((UpVal *)val_ptr(cl->l.up[B]))->v;
     NEXT;
-    CASE(SETUPREF) : {
+    CASE(SETUPREF) :
+    {
         UpVal *up = val_ptr(cl->l.up[B]);
         *up->v = base[A];
         luG_barrier(L, up, base[A]);
         NEXT;
     }
-    CASE(CLOSEUPVALS) : {
+    CASE(CLOSEUPVALS) :
+    {
         if (L->open_upvals && L->open_upvals->v >= base + A)
             luF_close(L, base + A);
         NEXT;
     }
-    CASE(GETIMPORT) : {
+    CASE(GETIMPORT) :
+    {
         uint32_t path = *pc++;
         Value v = k[INSTR_DU(i)];
         if (BASE_LIKELY((cl->l.env->flags & TABLE_SAFEENV) && !val_isnil(v))) {
@@ -546,7 +553,8 @@ reload:
         NEXT;
     }
 
-    CASE(GETTABLE) : {
+    CASE(GETTABLE) :
+    {
         const Value *rb = &base[B], *rc = &base[C];
         if (BASE_LIKELY(val_istable(*rb) && ISNUM(rc))) {
             Table *t = val_table(*rb);
@@ -582,7 +590,8 @@ reload:
         PROTECT(luV_index(L, object, key, OFFSET(A)));
         NEXT;
     }
-    CASE(SETTABLE) : {
+    CASE(SETTABLE) :
+    {
         const Value *rb = &base[B], *rc = &base[C];
         if (BASE_LIKELY(val_istable(*rb) && ISNUM(rc))) {
             Table *t = val_table(*rb);
@@ -611,7 +620,8 @@ reload:
         GCCHECK();
         NEXT;
     }
-    CASE(GETTABLEKS) : {
+    CASE(GETTABLEKS) :
+    {
         const Instr *at = pc - 1;
         Value key = k[*pc++];
         const Value *rb = &base[B];
@@ -627,7 +637,8 @@ reload:
         PROTECT(get_string_slow(L, at, object, key, OFFSET(A)));
         NEXT;
     }
-    CASE(SETTABLEKS) : {
+    CASE(SETTABLEKS) :
+    {
         const Instr *at = pc - 1;
         Value key = k[*pc++];
         const Value *rb = &base[B];
@@ -646,7 +657,8 @@ reload:
         GCCHECK();
         NEXT;
     }
-    CASE(GETTABLEN) : {
+    CASE(GETTABLEN) :
+    {
         const Value *rb = &base[B];
         uint32_t index = C;
         if (BASE_LIKELY(val_istable(*rb))) {
@@ -661,7 +673,8 @@ reload:
         PROTECT(luV_index(L, object, val_number((double)index + 1), OFFSET(A)));
         NEXT;
     }
-    CASE(SETTABLEN) : {
+    CASE(SETTABLEN) :
+    {
         const Value *rb = &base[B];
         uint32_t index = C;
         if (BASE_LIKELY(val_istable(*rb))) {
@@ -678,26 +691,29 @@ reload:
         NEXT;
     }
 
-    CASE(NEWCLOSURE) : {
+    CASE(NEWCLOSURE) :
+    {
         const Instr *captures = pc;
-        PROTECT(captures =
-                    make_closure(L, cl, cl->l.proto->children[INSTR_DU(i)], (int)A, captures));
+        PROTECT(
+            captures = make_closure(L, cl, cl->l.proto->children[INSTR_DU(i)], (int)A, captures));
         pc = captures;
         GCCHECK();
         NEXT;
     }
-    CASE(DUPCLOSURE) : {
+    CASE(DUPCLOSURE) :
+    {
         uint32_t slot = *pc++;
         const Instr *captures = pc;
-        PROTECT(captures = dup_closure(L, cl, cl->l.proto->children[INSTR_DU(i)], (int)A,
-                                       captures, slot));
+        PROTECT(captures = dup_closure(L, cl, cl->l.proto->children[INSTR_DU(i)], (int)A, captures,
+                                       slot));
         pc = captures;
         GCCHECK();
         NEXT;
     }
     CASE(CAPTURE) : BASE_PANIC("CAPTURE reached");
 
-    CASE(NAMECALL) : {
+    CASE(NAMECALL) :
+    {
         const Instr *at = pc - 1;
         Value key = k[*pc++];
         Value object = base[B];
@@ -745,7 +761,8 @@ reload:
         NEXT;
     }
 
-    CASE(CALL) : {
+    CASE(CALL) :
+    {
         Value *ra = base + A;
         int nresults = (int)C - 1;
         L->ci->savedpc = pc;
@@ -821,12 +838,13 @@ reload:
             L->top = nresults < 0 ? out + n : ci->top;
             NEXT;
         }
-    call_slow:
+call_slow:
         L = luD_precall(L, ra, nresults, 0);
         goto switched;
     }
 
-    CASE(RETURN) : {
+    CASE(RETURN) :
+    {
         Value *ra = base + A;
         int n = B ? (int)B - 1 : (int)(L->top - ra);
         if (BASE_UNLIKELY(L->open_upvals != NULL) && L->open_upvals->v >= base)
@@ -857,7 +875,8 @@ reload:
         pc = ci->savedpc;
         NEXT;
     }
-    CASE(RETURN0) : {
+    CASE(RETURN0) :
+    {
         if (BASE_UNLIKELY(L->open_upvals != NULL) && L->open_upvals->v >= base)
             luF_close(L, base);
         CallInfo *ci = L->ci;
@@ -878,7 +897,8 @@ reload:
         pc = ci->savedpc;
         NEXT;
     }
-    CASE(RETURN1) : {
+    CASE(RETURN1) :
+    {
         if (BASE_UNLIKELY(L->open_upvals != NULL) && L->open_upvals->v >= base)
             luF_close(L, base);
         CallInfo *ci = L->ci;
@@ -935,19 +955,22 @@ reload:
     CASE(JUMPIFNOTBOOL) : pc += base[A].u == VAL_NIL_BITS + 1 + (*pc & 1) ? 1 : D;
     NEXT;
     /* (A value that is no number is a NaN as a double, so == is false for it.) */
-    CASE(JUMPIFEQK) : {
+    CASE(JUMPIFEQK) :
+    {
         const Value *x = &base[A], *y = &k[*pc];
         bool same = ISNUM(y) ? x->n == y->n : SAME_STRING(x, y);
         pc += same ? D : 1;
         NEXT;
     }
-    CASE(JUMPIFNOTEQK) : {
+    CASE(JUMPIFNOTEQK) :
+    {
         const Value *x = &base[A], *y = &k[*pc];
         bool same = ISNUM(y) ? x->n == y->n : SAME_STRING(x, y);
         pc += same ? 1 : D;
         NEXT;
     }
-    CASE(JUMPIFEQ) : {
+    CASE(JUMPIFEQ) :
+    {
         Value x = base[A], y = base[*pc & 0xff];
         bool same;
         if (val_isnumber(x) && val_isnumber(y))
@@ -957,7 +980,8 @@ reload:
         pc += same ? D : 1;
         NEXT;
     }
-    CASE(JUMPIFNOTEQ) : {
+    CASE(JUMPIFNOTEQ) :
+    {
         Value x = base[A], y = base[*pc & 0xff];
         bool same;
         if (val_isnumber(x) && val_isnumber(y))
@@ -992,27 +1016,32 @@ reload:
     ARITH(KADD, &k[B], &base[C], SURE, ISNUM, TM_ADD, a + b)
     ARITH(KMUL, &k[B], &base[C], SURE, ISNUM, TM_MUL, a * b)
 
-    CASE(AND) : {
+    CASE(AND) :
+    {
         Value v = base[B];
         base[A] = val_isfalsy(v) ? v : base[C];
         NEXT;
     }
-    CASE(OR) : {
+    CASE(OR) :
+    {
         Value v = base[B];
         base[A] = val_isfalsy(v) ? base[C] : v;
         NEXT;
     }
-    CASE(ANDK) : {
+    CASE(ANDK) :
+    {
         Value v = base[B];
         base[A] = val_isfalsy(v) ? v : k[C];
         NEXT;
     }
-    CASE(ORK) : {
+    CASE(ORK) :
+    {
         Value v = base[B];
         base[A] = val_isfalsy(v) ? k[C] : v;
         NEXT;
     }
-    CASE(CONCAT) : {
+    CASE(CONCAT) :
+    {
         int count = (int)(C - B) + 1;
         L->ci->savedpc = pc;
         L->top = base + C + 1;
@@ -1023,7 +1052,8 @@ reload:
         GCCHECK();
         NEXT;
     }
-    CASE(TOSTRING) : {
+    CASE(TOSTRING) :
+    {
         Value v = base[B];
         if (!val_isstring(v)) {
             PROTECT(v = luV_totext(L, v));
@@ -1036,7 +1066,8 @@ reload:
     }
     CASE(NOT) : base[A] = val_boolean(val_isfalsy(base[B]));
     NEXT;
-    CASE(MINUS) : {
+    CASE(MINUS) :
+    {
         const Value *x = &base[B];
         if (BASE_LIKELY(ISNUM(x))) {
             base[A].n = -x->n;
@@ -1046,7 +1077,8 @@ reload:
         PROTECT(luV_arith(L, OFFSET(A), v, v, TM_UNM));
         NEXT;
     }
-    CASE(LENGTH) : {
+    CASE(LENGTH) :
+    {
         Value v = base[B];
         if (BASE_LIKELY(val_istable(v) && !val_table(v)->meta)) {
             base[A].n = (double)luT_length(val_table(v));
@@ -1059,7 +1091,8 @@ reload:
         PROTECT(luV_length(L, OFFSET(A), v));
         NEXT;
     }
-    CASE(NEWTABLE) : {
+    CASE(NEWTABLE) :
+    {
         int array_size = (int)*pc++;
         int hash_count = B ? 1 << (B - 1) : 0;
         Table *t;
@@ -1068,14 +1101,16 @@ reload:
         GCCHECK();
         NEXT;
     }
-    CASE(DUPTABLE) : {
+    CASE(DUPTABLE) :
+    {
         Table *t;
         PROTECT(t = luT_fromshape(L, &cl->l.proto->shapes[INSTR_DU(i)]));
         base[A] = val_fromtable(t);
         GCCHECK();
         NEXT;
     }
-    CASE(SETLIST) : {
+    CASE(SETLIST) :
+    {
         uint32_t first = *pc++;
         Value *from = base + B;
         int count = C ? (int)C - 1 : (int)(L->top - from);
@@ -1085,7 +1120,8 @@ reload:
         NEXT;
     }
 
-    CASE(FORNPREP) : {
+    CASE(FORNPREP) :
+    {
         Value *ra = base + A;
         if (BASE_UNLIKELY(!ISNUM(&ra[0]) || !ISNUM(&ra[1]) || !ISNUM(&ra[2])))
             PROTECT(prepare_numeric_for(L, ra));
@@ -1095,7 +1131,8 @@ reload:
             pc += D;
         NEXT;
     }
-    CASE(FORNLOOP) : {
+    CASE(FORNLOOP) :
+    {
         Value *ra = base + A;
         double limit = ra[0].n, step = ra[1].n, index = ra[2].n + step;
         ra[2].n = index;
@@ -1105,13 +1142,15 @@ reload:
         }
         NEXT;
     }
-    CASE(FORGPREP) : {
+    CASE(FORGPREP) :
+    {
         ptrdiff_t at = OFFSET(A);
         PROTECT(prepare_generic_for(L, at));
         pc += D;
         NEXT;
     }
-    CASE(FORGLOOP) : {
+    CASE(FORGLOOP) :
+    {
         Value *ra = base + A;
         uint32_t aux = *pc;
         int vars = (int)(aux & 0xff);
@@ -1190,17 +1229,20 @@ reload:
         goto switched;
     }
 
-    CASE(GETVARARGS) : {
+    CASE(GETVARARGS) :
+    {
         int wanted = (int)B - 1;
         PROTECT(get_varargs(L, (int)A, wanted));
         NEXT;
     }
-    CASE(PREPVARARGS) : {
+    CASE(PREPVARARGS) :
+    {
         PROTECT(prepare_varargs(L, (int)A));
         NEXT;
     }
 
-    CASE(FASTCALL) : {
+    CASE(FASTCALL) :
+    {
         const Instr *at = pc - 1;
         Instr call_ = at[1 + C];
         Value *args = base + INSTR_A(call_) + 1;
@@ -1210,27 +1252,31 @@ reload:
             L->top = L->ci->top;
         NEXT;
     }
-    CASE(FASTCALL1) : {
+    CASE(FASTCALL1) :
+    {
         const Instr *at = pc - 1;
         const Value *args = &base[B];
         FASTCALL_ARGS(1);
         NEXT;
     }
-    CASE(FASTCALL2) : {
+    CASE(FASTCALL2) :
+    {
         const Instr *at = pc - 1;
         Value args[2] = {base[B], base[*pc & 0xff]};
         pc++;
         FASTCALL_ARGS(2);
         NEXT;
     }
-    CASE(FASTCALL2K) : {
+    CASE(FASTCALL2K) :
+    {
         const Instr *at = pc - 1;
         Value args[2] = {base[B], k[*pc]};
         pc++;
         FASTCALL_ARGS(2);
         NEXT;
     }
-    CASE(FASTCALL3) : {
+    CASE(FASTCALL3) :
+    {
         const Instr *at = pc - 1;
         Value args[3] = {base[B], base[*pc & 0xff], base[*pc >> 8 & 0xff]};
         pc++;

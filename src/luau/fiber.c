@@ -9,10 +9,10 @@
  * Fibers start by makecontext and switch by _setjmp/_longjmp, which do not touch the signal mask
  * (no system call). Sanitizers are told about each switch.
  *
- * Interrupts. A poll looks at one word: the VM's own, or while luau_run runs it, the pool's. Anyone who wants
- * the VM's attention sets g->requests and then the word; a ticker sets the word of each pool every
- * period so that slices, processor time and deadlines are looked at. luY_pollslow clears the word
- * first and then looks at the reasons, so no request is lost. */
+ * Interrupts. A poll looks at one word: the VM's own, or while luau_run runs it, the pool's. Anyone
+ * who wants the VM's attention sets g->requests and then the word; a ticker sets the word of each
+ * pool every period so that slices, processor time and deadlines are looked at. luY_pollslow clears
+ * the word first and then looks at the reasons, so no request is lost. */
 #undef _FORTIFY_SOURCE /* its longjmp check takes a switch of stacks for a mistake */
 #include "luau/fiber.h"
 
@@ -55,7 +55,7 @@ enum {
 #else
     FIBER_STACK_BYTES = 256 * 1024,
 #endif
-    STACK_MARGIN_BYTES = 24 * 1024,  /* kept free below the limit, for C library functions */
+    STACK_MARGIN_BYTES = 24 * 1024, /* kept free below the limit, for C library functions */
     THREAD_STACK_BYTES = 2 * FIBER_STACK_BYTES, /* assumed room on an OS thread's own stack */
     GUARD_BYTES = 4096
 };
@@ -125,7 +125,8 @@ static void switch_context(Context *from, Context *to, bool ending)
     (void)ending;
 #endif
     if (_setjmp(from->jump) == 0) {
-#ifdef WITH_TSAN /* it keeps jump buffers by fiber: ours is noted, the other's is looked up there */
+#ifdef WITH_TSAN /* it keeps jump buffers by fiber: ours is noted, the other's is looked up there  \
+                  */
         __tsan_switch_to_fiber(to->tsan, 0);
 #endif
         _longjmp(to->jump, 1);
@@ -322,8 +323,8 @@ static void leave(Global_ *g)
     atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PREEMPT, memory_order_relaxed);
 }
 
-/* The stack of a pooled fiber never ends: after each work it waits in the pool for the next, so that
- * only its first run pays for makecontext and its system calls. */
+/* The stack of a pooled fiber never ends: after each work it waits in the pool for the next, so
+ * that only its first run pays for makecontext and its system calls. */
 static void fiber_main(void *arg)
 {
     struct luau_Fiber *fiber = arg;

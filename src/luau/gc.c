@@ -17,11 +17,11 @@
 #include "luau/state.h"
 
 enum {
-    CYCLE_MIN = 16 << 10,   /* allocation between two cycles, at least */
-    SWEEP_CELLS = 512,      /* one portion of sweeping, and what it counts as work per cell */
+    CYCLE_MIN = 16 << 10, /* allocation between two cycles, at least */
+    SWEEP_CELLS = 512,    /* one portion of sweeping, and what it counts as work per cell */
     SWEEP_CELL_WORK = 16,
     LIST_KEEP = 8 * GREY_MIN, /* entries of a list that are kept from cycle to cycle */
-    FUTILE_MAX = 3,         /* forced collections in a row that may free next to nothing */
+    FUTILE_MAX = 3,           /* forced collections in a row that may free next to nothing */
     FUTILE_PERCENT = 10
 };
 

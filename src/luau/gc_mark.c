@@ -25,8 +25,8 @@
 #include "luau/table.h"
 
 enum {
-    PIECE = 1024,          /* slots of a table scanned in one go */
-    POLL_WORK = 64 << 10   /* bytes looked at between two polls */
+    PIECE = 1024,        /* slots of a table scanned in one go */
+    POLL_WORK = 64 << 10 /* bytes looked at between two polls */
 };
 enum { WEAK_KEYS = 1, WEAK_VALUES = 2 };
 
@@ -78,7 +78,7 @@ static void push_grey(Global_ *g, GCObject *o)
 static void push_again(Global_ *g, GCObject *o)
 {
     GC *gc = &g->gc;
-    o->mark &= (uint8_t)~(MARK_WHITES | MARK_BLACK);
+    o->mark &= (uint8_t) ~(MARK_WHITES | MARK_BLACK);
     if (grow(g, &gc->again, gc->again_count, &gc->again_size, 1))
         gc->again[gc->again_count++] = o;
     else
@@ -205,10 +205,10 @@ BASE_INLINE void mark_plain(Global_ *g, Value v)
         mark_value(g, v);
 }
 
-#define mark_pointer(g, p)                                                        \
-    do {                                                                          \
-        if ((p) && ((p)->mark & (MARK_WHITES | MARK_MODULE)))                     \
-            mark_object((g), (GCObject *)(p));                                    \
+#define mark_pointer(g, p)                                                                         \
+    do {                                                                                           \
+        if ((p) && ((p)->mark & (MARK_WHITES | MARK_MODULE)))                                      \
+            mark_object((g), (GCObject *)(p));                                                     \
     } while (0)
 
 static void scan_upval(Global_ *g, UpVal *up)
@@ -239,12 +239,8 @@ static void mark_object(Global_ *g, GCObject *o)
         blacken(o);
         mark_pointer(g, ((Udata *)o)->meta);
         break;
-    case OBJ_UPVAL:
-        scan_upval(g, (UpVal *)o);
-        break;
-    default:
-        o->mark &= (uint8_t)~MARK_WHITES;
-        push_grey(g, o);
+    case OBJ_UPVAL: scan_upval(g, (UpVal *)o); break;
+    default: o->mark &= (uint8_t)~MARK_WHITES; push_grey(g, o);
     }
 }
 

@@ -51,14 +51,14 @@ typedef struct FreeCell {
 } FreeCell;
 
 struct Slab {
-    Slab *next;                     /* in Heap.slabs */
-    Slab *avail_next, *avail_prev;  /* while it has free cells */
+    Slab *next;                    /* in Heap.slabs */
+    Slab *avail_next, *avail_prev; /* while it has free cells */
     FreeCell *free;
     uint16_t used, cells;
-    uint16_t carved;                /* cells that were used once; those behind are untouched */
+    uint16_t carved; /* cells that were used once; those behind are untouched */
     uint8_t class;
-    bool cut;                       /* part of the first chunk */
-    uint32_t cell_bytes, bytes;     /* bytes: as accounted; 0 if cut */
+    bool cut;                   /* part of the first chunk */
+    uint32_t cell_bytes, bytes; /* bytes: as accounted; 0 if cut */
 };
 _Static_assert(sizeof(Slab) % 16 == 0, "cells of 16-byte classes are aligned to 16");
 
@@ -76,17 +76,18 @@ static const uint16_t class_bytes[HEAP_CLASSES] = {
 };
 /* Class of a block of 8 * i bytes. */
 static const uint8_t class_of[HEAP_SMALL_MAX / 8 + 1] = {
-    [0 ... 2] = 0,     [3] = 1,           [4] = 2,           [5] = 3,           [6] = 4,
-    [7] = 5,           [8] = 6,           [9] = 7,           [10] = 8,          [11] = 9,
-    [12] = 10,         [13] = 11,         [14] = 12,         [15] = 13,         [16] = 14,
-    [17 ... 18] = 15,  [19 ... 20] = 16,  [21 ... 22] = 17,  [23 ... 24] = 18,  [25 ... 26] = 19,
-    [27 ... 28] = 20,  [29 ... 30] = 21,  [31 ... 32] = 22,  [33 ... 36] = 23,  [37 ... 40] = 24,
-    [41 ... 44] = 25,  [45 ... 48] = 26,  [49 ... 52] = 27,  [53 ... 56] = 28,  [57 ... 60] = 29,
-    [61 ... 64] = 30,  [65 ... 72] = 31,  [73 ... 80] = 32,  [81 ... 96] = 33,  [97 ... 112] = 34,
-    [113 ... 128] = 35,
+    [0 ... 2] = 0,    [3] = 1,          [4] = 2,           [5] = 3,
+    [6] = 4,          [7] = 5,          [8] = 6,           [9] = 7,
+    [10] = 8,         [11] = 9,         [12] = 10,         [13] = 11,
+    [14] = 12,        [15] = 13,        [16] = 14,         [17 ... 18] = 15,
+    [19 ... 20] = 16, [21 ... 22] = 17, [23 ... 24] = 18,  [25 ... 26] = 19,
+    [27 ... 28] = 20, [29 ... 30] = 21, [31 ... 32] = 22,  [33 ... 36] = 23,
+    [37 ... 40] = 24, [41 ... 44] = 25, [45 ... 48] = 26,  [49 ... 52] = 27,
+    [53 ... 56] = 28, [57 ... 60] = 29, [61 ... 64] = 30,  [65 ... 72] = 31,
+    [73 ... 80] = 32, [81 ... 96] = 33, [97 ... 112] = 34, [113 ... 128] = 35,
 };
 #define size_class(size) (class_of[((size) + 7) / 8])
-#define slab_cell(slab, i) \
+#define slab_cell(slab, i)                                                                         \
     ((GCObject *)((char *)(slab) + sizeof(Slab) + (size_t)(i) * (slab)->cell_bytes))
 #define large_payload(block) ((GCObject *)((block) + 1))
 #define large_of(payload) ((LargeBlock *)(payload)-1)
@@ -211,7 +212,7 @@ static Slab *init_slab(Heap *heap, void *memory, int class, unsigned cells)
     slab->free = NULL;
     slab->used = slab->carved = 0;
     slab->cells = (uint16_t)cells;
-    slab->class = (uint8_t)class;
+    slab->class = (uint8_t) class;
     slab->cut = false;
     slab->cell_bytes = class_bytes[class];
     slab->bytes = 0;
@@ -261,7 +262,7 @@ static Slab *new_slab(Global_ *g, int class)
     unsigned cells = 0;
     int level = heap->level[class];
     while (level > 0 && (size_t)SLAB_BYTES_MIN << level > heap->live_bytes / 8)
-        level--; /* so that a small heap is not mostly room */
+        level--;                  /* so that a small heap is not mostly room */
     for (; level >= 0; level--) { /* less than the class would take, where the quota is near */
         cells = cells_in(((size_t)SLAB_BYTES_MIN << level) - 8, cell); /* 8: the system's own */
         cells = cells == 0 ? 1 : cells;
@@ -737,8 +738,7 @@ static const char *check_slab(const Slab *slab, size_t *live)
     for (unsigned i = 0; i < slab->carved; i++) {
         const GCObject *object = slab_cell(slab, i);
         used += object->type != OBJ_FREE;
-        if (object->type == OBJ_RAW &&
-            *(const uint64_t *)object >> 16 != (uint64_t)(uintptr_t)slab)
+        if (object->type == OBJ_RAW && *(const uint64_t *)object >> 16 != (uint64_t)(uintptr_t)slab)
             return "raw block of another slab";
     }
     for (const FreeCell *cell = slab->free; cell;

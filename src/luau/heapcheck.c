@@ -26,10 +26,10 @@ static void fail(Checker *c, const char *what)
         c->fault = what;
 }
 
-#define CHECK(c, condition, what) \
-    do {                          \
-        if (!(condition))         \
-            fail((c), (what));    \
+#define CHECK(c, condition, what)                                                                  \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            fail((c), (what));                                                                     \
     } while (0)
 
 /* ---- objects --------------------------------------------------------------------------------- */
@@ -122,8 +122,8 @@ static void check_value(Checker *c, Value v)
         const GCObject *o = val_object(v);
         bool readable = o && !((uintptr_t)o & 7) && (is_known(c, o) || object_isshared(o));
         int type = readable ? o->type : OBJ_FREE;
-        CHECK(c, type == OBJ_VECTOR || type == OBJ_INTEGER || type == OBJ_BUFFER ||
-                     type == OBJ_THREAD,
+        CHECK(c,
+              type == OBJ_VECTOR || type == OBJ_INTEGER || type == OBJ_BUFFER || type == OBJ_THREAD,
               "value of an object of no kind");
         if (readable)
             check_object(c, o, type);
@@ -196,8 +196,10 @@ static void check_table(Checker *c, Table *t)
     if (t->last_free < 0)
         CHECK(c, -t->last_free <= t->array_size, "border beyond the array");
     if (t->node == luT_dummy) {
-        CHECK(c, t->lsizenode == 0 && t->node_mask8 == 0 && t->last_free <= 0 &&
-                 !(t->flags & TABLE_SEEDED), "table without hash part");
+        CHECK(c,
+              t->lsizenode == 0 && t->node_mask8 == 0 && t->last_free <= 0 &&
+                  !(t->flags & TABLE_SEEDED),
+              "table without hash part");
         return;
     }
     int count = table_nodecount(t);
@@ -249,8 +251,10 @@ static void check_frames(Checker *c, lua_State *co)
     CHECK(c, co->ci >= co->ci_base && co->ci < co->ci_end, "frame outside the frames");
     CHECK(c, co->ci_end == co->ci_base + co->ci_size, "room for frames");
     for (const CallInfo *ci = co->ci_base; ci <= co->ci && !c->fault; ci++)
-        CHECK(c, ci->func >= co->stack && ci->func <= ci->base && ci->base <= ci->top &&
-                 ci->top <= co->stack + co->stack_size, "frame outside the stack");
+        CHECK(c,
+              ci->func >= co->stack && ci->func <= ci->base && ci->base <= ci->top &&
+                  ci->top <= co->stack + co->stack_size,
+              "frame outside the stack");
 }
 
 static void check_thread(Checker *c, lua_State *co)
@@ -327,9 +331,9 @@ const char *luG_checkheap(lua_State *L)
     }
     for (size_t i = 0; i < c.count && !c.fault; i++) {
         GCObject *o = c.objects[i];
-        whose = o->type == OBJ_UPVAL       ? "upvalue"
+        whose = o->type == OBJ_UPVAL    ? "upvalue"
                 : o->type < LUA_T_COUNT ? luTM_typenames[o->type]
-                                           : "object";
+                                        : "object";
         check_contents(&c, o);
     }
     free(c.objects);

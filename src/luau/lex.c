@@ -16,8 +16,8 @@
 enum { POLL_TOKENS = 4096, FIRST_BUCKETS = 256 };
 
 static const char *const reserved_words[] = {
-    "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "if", "in",
-    "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while",
+    "and",   "break", "do",  "else", "elseif", "end",    "false", "for",  "function", "if",    "in",
+    "local", "nil",   "not", "or",   "repeat", "return", "then",  "true", "until",    "while",
 };
 
 _Static_assert(BASE_ARRAY_COUNT(reserved_words) == TK_LAST_RESERVED - TK_FIRST_RESERVED + 1,
@@ -144,8 +144,7 @@ const AstName *luX_intern(Lexer *lx, const char *text, size_t length)
     return &intern(lx, text, length)->name;
 }
 
-void luX_init(Lexer *lx, const char *text, size_t length, Arena *arena,
-              const ParseOptions *options)
+void luX_init(Lexer *lx, const char *text, size_t length, Arena *arena, const ParseOptions *options)
 {
     /* Lines and columns are ints, and lengths of tokens 32 bits. */
     if (length >= INT_MAX)
@@ -164,8 +163,7 @@ void luX_init(Lexer *lx, const char *text, size_t length, Arena *arena,
     lx->hash_seed = mix((uint64_t)(uintptr_t)lx->buckets, 0x589965cc75374cc3u) ^
                     (uint64_t)(uintptr_t)lx;
     for (size_t i = 0; i < BASE_ARRAY_COUNT(reserved_words); i++)
-        intern(lx, reserved_words[i], strlen(reserved_words[i]))->kind =
-            TK_FIRST_RESERVED + (int)i;
+        intern(lx, reserved_words[i], strlen(reserved_words[i]))->kind = TK_FIRST_RESERVED + (int)i;
 }
 
 static NameEntry *read_name(Lexer *lx)
@@ -312,8 +310,10 @@ static int read_number(Lexer *lx, Token *token, size_t start)
 static int read_unicode(Lexer *lx, Token *token)
 {
     unsigned char lead = (unsigned char)peek(lx);
-    int follow = (lead & 0xe0) == 0xc0 ? 1 : (lead & 0xf0) == 0xe0 ? 2 : (lead & 0xf8) == 0xf0 ? 3
-                                                                                               : 0;
+    int follow = (lead & 0xe0) == 0xc0   ? 1
+                 : (lead & 0xf0) == 0xe0 ? 2
+                 : (lead & 0xf8) == 0xf0 ? 3
+                                         : 0;
     uint32_t code = lead & (0x3fu >> follow);
     skip(lx);
     if (follow == 0)
@@ -440,8 +440,7 @@ static int read_symbol(Lexer *lx, Token *token, char c)
         if (lx->brace_count > 0)
             push_brace(lx, false);
         return '{';
-    default:
-        return luX_is_digit(c) ? read_number(lx, token, start) : (unsigned char)c;
+    default: return luX_is_digit(c) ? read_number(lx, token, start) : (unsigned char)c;
     }
 }
 

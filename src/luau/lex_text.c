@@ -10,8 +10,8 @@
 
 typedef struct LookAlikes {
     uint32_t first, last;
-    char ascii;  /* of the first */
-    char step;   /* 1: the following ones are those of the following ASCII characters */
+    char ascii; /* of the first */
+    char step;  /* 1: the following ones are those of the following ASCII characters */
 } LookAlikes;
 
 /* What people paste: typographic quotes, dashes, spaces, full-width forms, operators, and letters
@@ -107,8 +107,8 @@ static const char *join(Arena *arena, const char *before, const char *text, size
 static const char *symbol_text(int kind)
 {
     static const char *const texts[] = {
-        "<eof>", "'=='", "'<='", "'>='", "'~='", "'..'", "'...'", "'->'", "'::'", "'//'",
-        "'+='", "'-='", "'*='", "'/='", "'//='", "'%='", "'^='", "'..='",
+        "<eof>", "'=='", "'<='", "'>='", "'~='", "'..'",  "'...'", "'->'", "'::'",
+        "'//'",  "'+='", "'-='", "'*='", "'/='", "'//='", "'%='",  "'^='", "'..='",
     };
     _Static_assert(BASE_ARRAY_COUNT(texts) == TK_SET_CONCAT - TK_EOF + 1, "one text per kind");
     return texts[kind - TK_EOF];
@@ -117,9 +117,9 @@ static const char *symbol_text(int kind)
 const char *luX_kind_text(Arena *arena, int kind)
 {
     static const char *const reserved[] = {
-        "'and'", "'break'", "'do'", "'else'", "'elseif'", "'end'", "'false'", "'for'",
-        "'function'", "'if'", "'in'", "'local'", "'nil'", "'not'", "'or'", "'repeat'",
-        "'return'", "'then'", "'true'", "'until'", "'while'",
+        "'and'", "'break'",    "'do'",     "'else'", "'elseif'", "'end'",   "'false'",
+        "'for'", "'function'", "'if'",     "'in'",   "'local'",  "'nil'",   "'not'",
+        "'or'",  "'repeat'",   "'return'", "'then'", "'true'",   "'until'", "'while'",
     };
     _Static_assert(BASE_ARRAY_COUNT(reserved) == TK_LAST_RESERVED - TK_FIRST_RESERVED + 1,
                    "one text per kind");

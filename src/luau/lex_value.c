@@ -182,9 +182,7 @@ static bool escape(const char **in, const char *end, char **out)
             ++*in;
         *(*out)++ = '\n';
         return true;
-    default:
-        *(*out)++ = plain_escape(c);
-        return true;
+    default: *(*out)++ = plain_escape(c); return true;
     }
 }
 

@@ -249,7 +249,8 @@ LUA_API void lua_concat(lua_State *L, int count);     /* [e] pops count, pushes 
 /* ---- Calls ----------------------------------------------------------------------------------- */
 LUA_API void lua_call(lua_State *L, int nargs, int nresults);                /* [e] */
 LUA_API int lua_pcall(lua_State *L, int nargs, int nresults, int errfunc);   /* status */
-/* Runs work(L, arg) protected, needing no memory of the VM: how a host does what may fail ([e], [m])
+/* Runs work(L, arg) protected, needing no memory of the VM: how a host does what may fail ([e],
+ * [m])
  * while no function of the VM runs. LUA_OK: what work pushed is there; else only the error value is
  * (nil after LUA_KILLED). */
 LUA_API int luau_protect(lua_State *L, void (*work)(lua_State *L, void *arg), void *arg);
@@ -260,7 +261,8 @@ LUA_API int luau_pcallk(lua_State *L, int nargs, int nresults);
 LUA_API int lua_yield(lua_State *L, int nresults); /* use as `return lua_yield(L, n)` */
 LUA_API int lua_break(lua_State *L);
 /* Starts or continues thread L with nargs arguments on its stack (under them the function, at the
- * start). LUA_YIELD or LUA_OK: results are on its stack; else the error value. `from` may be NULL. */
+ * start). LUA_YIELD or LUA_OK: results are on its stack; else the error value. `from` may be
+ * NULL. */
 LUA_API int lua_resume(lua_State *L, lua_State *from, int nargs);
 LUA_API int lua_resumeerror(lua_State *L, lua_State *from); /* raises the value on top inside L */
 LUA_API int lua_status(lua_State *L);
@@ -329,7 +331,7 @@ LUA_API int luau_pollkill(lua_State *L);
 typedef struct luau_Fibers luau_Fibers;
 LUA_API luau_Fibers *luau_fibers_new(int keep_max); /* stacks kept for reuse */
 LUA_API void luau_fibers_free(luau_Fibers *pool);   /* no VM may be parked on it */
-LUA_API void luau_fibers_tick(luau_Fibers *pool);   /* any thread: makes the running VM check time */
+LUA_API void luau_fibers_tick(luau_Fibers *pool);   /* any thread: the running VM checks time */
 /* A helper OS thread that ticks pools every period. */
 typedef struct luau_Ticker luau_Ticker;
 LUA_API luau_Ticker *luau_ticker_new(unsigned period_us);
@@ -358,7 +360,7 @@ typedef struct luau_Diagnostic {
 typedef struct luau_CompileOptions {
     int optimization;         /* 0, 1 (default by luau_compile_defaults), 2 */
     int debug;                /* 0: no lines, 1: lines and names */
-    const luau_Image *image;  /* library names resolved at compile time; the VMs' image. NULL: none */
+    const luau_Image *image;  /* that of the VMs: library names are resolved early. NULL: none */
     size_t memory_max_bytes;  /* for source tree and module; 0: none */
     /* Called now and then; nonzero stops the compilation ("compilation cancelled"). */
     int (*poll)(void *userdata);
@@ -412,7 +414,7 @@ typedef struct lua_Callbacks {
 } lua_Callbacks;
 LUA_API lua_Callbacks *lua_callbacks(lua_State *L);
 
-/* ---- Debug information ------------------------------------------------------------------------ */
+/* ---- Debug information ----------------------------------------------------------------------- */
 typedef struct lua_Debug {
     const char *name;    /* n: or NULL */
     const char *what;    /* s: "Lua", "C", "main" */
@@ -432,7 +434,7 @@ LUA_API int lua_getinfo(lua_State *L, int level, const char *what, lua_Debug *ar
  * (may be NULL) and pushes it onto `to`. [m] */
 LUA_API void luau_traceback(lua_State *to, lua_State *L, const char *msg, int level,
                             int max_frames);
-/* Heap checker: walks the whole heap; NULL if sound, else what is wrong (static buffer of the VM). */
+/* Heap checker: walks the whole heap; NULL if sound, else what is wrong (a buffer of the VM). */
 LUA_API const char *luau_checkheap(lua_State *L);
 
 /* Test modes of a VM, for test builds (LUAU_DEBUG); elsewhere they do nothing and return 0. */
@@ -444,7 +446,7 @@ LUA_API int luau_testmode(lua_State *L, int modes);
 /* The k-th allocation from now fails once (k >= 1); 0: off. Returns how many were made so far. */
 LUA_API uint64_t luau_failalloc(lua_State *L, uint64_t k);
 
-/* ---- Auxiliary library ------------------------------------------------------------------------ */
+/* ---- Auxiliary library ----------------------------------------------------------------------- */
 typedef struct luaL_Reg {
     const char *name;
     lua_CFunction func;

@@ -35,8 +35,7 @@ static void fail_nomem(luau_Module *module)
 /* Charged to the module; fails over its cap. */
 static void *charged_alloc(luau_Module *module, size_t size)
 {
-    if (module->max_bytes && (size > module->max_bytes ||
-                              module->bytes > module->max_bytes - size))
+    if (module->max_bytes && (size > module->max_bytes || module->bytes > module->max_bytes - size))
         fail_nomem(module);
     void *p = malloc(size);
     if (!p)
@@ -202,8 +201,7 @@ static void *new_object(luau_Module *module, size_t size)
     return p + 1;
 }
 
-static const String *new_string(luau_Module *module, const char *data, size_t length,
-                                uint32_t hash)
+static const String *new_string(luau_Module *module, const char *data, size_t length, uint32_t hash)
 {
     String *s = new_object(module, string_size(length));
     s->type = OBJ_STRING;

@@ -12,8 +12,8 @@
  *     FFFB..FFFF              heap objects: string, table, function, userdata; FFFF: the rest
  *                             (thread, buffer, vector, integer), told apart by the header
  *
- * Objects start with a 2-byte header: type and mark bits. Shared objects (of images and modules, and
- * the core strings) carry MARK_SHARED: no collector of any VM touches them, nothing writes them. */
+ * Objects start with a 2-byte header: type and mark bits. Shared objects (of images and modules,
+ * and the core strings) carry MARK_SHARED: no collector of any VM touches them, nothing writes them. */
 #ifndef LUAU_OBJECT_H
 #define LUAU_OBJECT_H
 
@@ -50,7 +50,7 @@ typedef union Value {
 #define VAL_TRUE VAL_TAGGED(TAG_SPECIAL, 2)
 #define VAL_NIL_BITS ((uint64_t)TAG_SPECIAL << 48)
 
-#define val_tag(v) ((uint32_t)((v).u >> 48)) /* (not h[3]: a 16-bit immediate stalls x86 decoders) */
+#define val_tag(v) ((uint32_t)((v).u >> 48)) /* not h[3]: 16-bit immediates stall x86 decoders */
 #define val_isnumber(v) ((v).w.hi < ((uint32_t)TAG_SPECIAL << 16))
 #define val_isnil(v) ((v).u == VAL_NIL_BITS)
 #define val_isfalsy(v) ((v).u - VAL_NIL_BITS <= 1)
@@ -159,7 +159,7 @@ typedef struct Closure {
         struct {
             const Proto *proto;
             Table *env;
-            Value up[];  /* nup values, or UpVal pointers in Values tagged TAG_OBJECT; then ncache */
+            Value up[];  /* nup values, or UpVals as values tagged TAG_OBJECT; then ncache */
         } l;
         struct {
             lua_CFunction fn;
@@ -283,7 +283,7 @@ BASE_INLINE int val_type(Value v)
 #define object_isblack(o) (((o)->mark & MARK_BLACK) != 0)
 #define object_isshared(o) (((o)->mark & MARK_SHARED) != 0)
 
-/* Native integer of a double: truncation; out of range, NaN: -2^31 (x86's answer; reference 5.4). */
+/* Native integer of a double: truncation; out of range, NaN: -2^31 (x86's answer; see 5.4). */
 BASE_INLINE int val_toint(double n)
 {
     return n > -2147483649.0 && n < 2147483648.0 ? (int)n : (int)(-2147483647 - 1);

@@ -228,8 +228,9 @@ static AstStat *stat_return(Parser *p)
     if (p->fs->function->depth == 0) {
         p->has_return = true;
         if (p->has_export)
-            luP_report(p, stat->location, "Exporting values is not compatible with top-level "
-                                          "return (export/return conflict)");
+            luP_report(p, stat->location,
+                       "Exporting values is not compatible with top-level "
+                       "return (export/return conflict)");
     }
     if (!luP_ends_block(luP_kind(p)) && luP_kind(p) != ';')
         stat->return_ = luP_expr_list(p);
@@ -284,8 +285,7 @@ static AstStat *stat_assign(Parser *p, AstExpr *first)
         luP_check_target(p, expr);
         luP_push(p, &expr, sizeof(expr));
     }
-    stat->assign.vars.items =
-        luP_finish(p, mark, sizeof(AstExpr *), &stat->assign.vars.count);
+    stat->assign.vars.items = luP_finish(p, mark, sizeof(AstExpr *), &stat->assign.vars.count);
     luP_expect(p, '=', "assignment");
     stat->assign.values = luP_expr_list(p);
     stat->location.end = p->lex.previous.end;
@@ -312,8 +312,8 @@ static AstStat *stat_compound(Parser *p, AstBinary op, AstExpr *var)
     luP_check_target(p, var);
     luP_next(p);
     AstExpr *value = luP_expr(p);
-    AstStat *stat = luP_new_stat(p, AST_COMPOUND, luP_span(var->location.begin,
-                                                           p->lex.previous.end));
+    AstStat *stat = luP_new_stat(p, AST_COMPOUND,
+                                 luP_span(var->location.begin, p->lex.previous.end));
     stat->compound.op = op;
     stat->compound.var = var;
     stat->compound.value = value;
@@ -363,8 +363,7 @@ static AstStat *expr_statement(Parser *p)
                           : expr->kind == AST_LOCAL ? expr->local.local->name
                                                     : NULL;
     AstStat *stat;
-    if (word && expr != p->instantiated &&
-        keyword_statement(p, word, expr->location, &stat))
+    if (word && expr != p->instantiated && keyword_statement(p, word, expr->location, &stat))
         return stat;
     if (p->lex.serial == serial)
         luP_next(p);
@@ -396,11 +395,14 @@ static AstStat *statement(Parser *p)
 
 static void init_names(Parser *p)
 {
-    const struct { const AstName **name; const char *text; } names[] = {
-        {&p->names.self, "self"},         {&p->names.type, "type"},
-        {&p->names.export_, "export"},    {&p->names.const_, "const"},
+    const struct {
+        const AstName **name;
+        const char *text;
+    } names[] = {
+        {&p->names.self, "self"},          {&p->names.type, "type"},
+        {&p->names.export_, "export"},     {&p->names.const_, "const"},
         {&p->names.continue_, "continue"}, {&p->names.typeof_, "typeof"},
-        {&p->names.read, "read"},         {&p->names.write, "write"},
+        {&p->names.read, "read"},          {&p->names.write, "write"},
         {&p->names.error, "%error"},
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(names); i++)

@@ -62,8 +62,7 @@ static bool interp_value(Parser *p, Location start, Location text, AstExpr **val
         if (kind == TK_BAD_STRING)
             luP_report(p, text, missing_quote);
         else
-            luP_report(p, text,
-                       "Malformed interpolated string, expected expression inside '{}'");
+            luP_report(p, text, "Malformed interpolated string, expected expression inside '{}'");
         return false;
     }
     *value = luP_expr(p);
@@ -94,13 +93,15 @@ AstExpr *luP_interp(Parser *p)
     typedef struct AstText Text;
     Location start = luP_token(p)->location, here = start;
     size_t mark = p->scratch_used;
-    struct { Text text; AstExpr *expr; } part;
+    struct {
+        Text text;
+        AstExpr *expr;
+    } part;
     for (;;) {
         int kind = luP_kind(p);
         here = luP_token(p)->location;
         part.expr = NULL;
-        bool valid =
-            luX_string_value(p->arena, luP_token(p), &part.text.data, &part.text.length);
+        bool valid = luX_string_value(p->arena, luP_token(p), &part.text.data, &part.text.length);
         luP_next(p);
         if (!valid)
             luP_report(p, luP_span(start.begin, here.end),
@@ -187,8 +188,7 @@ AstExpr *luP_table(Parser *p)
     }
     if (luP_kind(p) == '}' && !closed)
         luP_next(p);
-    AstExpr *expr =
-        luP_new_expr(p, AST_TABLE, luP_span(opener.position, p->lex.previous.end));
+    AstExpr *expr = luP_new_expr(p, AST_TABLE, luP_span(opener.position, p->lex.previous.end));
     expr->table.items = luP_finish(p, mark, sizeof(AstItem), &expr->table.count);
     return expr;
 }
@@ -274,8 +274,7 @@ AstExpr *luP_simple(Parser *p)
     case '{': return luP_table(p);
     case TK_ATTRIBUTE:
     case TK_ATTRIBUTE_OPEN: return attributed_expr(p);
-    case TK_BAD_STRING:
-        return bad_token(p, "Malformed string; did you forget to finish it?");
+    case TK_BAD_STRING: return bad_token(p, "Malformed string; did you forget to finish it?");
     case TK_BAD_DOUBLE_BRACE: return bad_token(p, double_braces);
     case TK_DOT3:
         if (!p->fs->function->is_vararg)

@@ -41,7 +41,8 @@ static void check_deprecated_item(Parser *p, const AstItem *item)
     if (!is_text(item->key, "use") && !is_text(item->key, "reason"))
         luP_report(p, item->key->location,
                    "Unknown argument '%s' for @deprecated. Only string constants for 'use' and "
-                   "'reason' are allowed", key);
+                   "'reason' are allowed",
+                   key);
     else if (item->value->kind != AST_STRING)
         luP_report(p, item->value->location, "Only constant string allowed as value for '%s'", key);
 }

@@ -90,8 +90,7 @@ static AstExpr *function_name(Parser *p, FunctionHead *head)
         luP_next(p);
         Binding name = luP_name(p, head->has_self ? "method name" : "field name");
         AstExpr *object = expr;
-        expr = luP_new_expr(p, AST_INDEX_NAME,
-                            luP_span(object->location.begin, name.location.end));
+        expr = luP_new_expr(p, AST_INDEX_NAME, luP_span(object->location.begin, name.location.end));
         expr->index_name.object = object;
         expr->index_name.name = name.name;
         expr->index_name.name_location = name.location;
@@ -224,8 +223,9 @@ static void add_exports(Parser *p, AstLocal *const *locals, int count)
 
 static void report_conflict(Parser *p, Location location)
 {
-    luP_report(p, location, "Exporting values is not compatible with top-level return "
-                            "(export/return conflict)");
+    luP_report(p, location,
+               "Exporting values is not compatible with top-level return "
+               "(export/return conflict)");
 }
 
 AstStat *luP_stat_export(Parser *p, Location start, const Attributes *attributes)
@@ -300,8 +300,10 @@ AstStat *luP_stat_attributes(Parser *p)
         luP_next(p);
         return luP_stat_export(p, here, &attributes);
     }
-    luP_report(p, here, "Expected 'function', 'local function', 'const function', 'declare "
-                        "function' or a function type declaration after attribute, but got %s "
-                        "instead", luP_token_text(p));
+    luP_report(p, here,
+               "Expected 'function', 'local function', 'const function', 'declare "
+               "function' or a function type declaration after attribute, but got %s "
+               "instead",
+               luP_token_text(p));
     return luP_error_stat(p, here);
 }

@@ -12,11 +12,11 @@ typedef struct BinaryInfo {
 } BinaryInfo;
 
 static const BinaryInfo binary_ops[] = {
-    {'+', AST_ADD, 6, 6},    {'-', AST_SUB, 6, 6},      {'*', AST_MUL, 7, 7},
-    {'/', AST_DIV, 7, 7},    {TK_IDIV, AST_IDIV, 7, 7}, {'%', AST_MOD, 7, 7},
-    {'^', AST_POW, 10, 9},   {TK_DOT2, AST_CONCAT, 5, 4}, {TK_NE, AST_NE, 3, 3},
-    {TK_EQ, AST_EQ, 3, 3},   {'<', AST_LT, 3, 3},       {TK_LE, AST_LE, 3, 3},
-    {'>', AST_GT, 3, 3},     {TK_GE, AST_GE, 3, 3},     {TK_AND, AST_AND, 2, 2},
+    {'+', AST_ADD, 6, 6},  {'-', AST_SUB, 6, 6},        {'*', AST_MUL, 7, 7},
+    {'/', AST_DIV, 7, 7},  {TK_IDIV, AST_IDIV, 7, 7},   {'%', AST_MOD, 7, 7},
+    {'^', AST_POW, 10, 9}, {TK_DOT2, AST_CONCAT, 5, 4}, {TK_NE, AST_NE, 3, 3},
+    {TK_EQ, AST_EQ, 3, 3}, {'<', AST_LT, 3, 3},         {TK_LE, AST_LE, 3, 3},
+    {'>', AST_GT, 3, 3},   {TK_GE, AST_GE, 3, 3},       {TK_AND, AST_AND, 2, 2},
     {TK_OR, AST_OR, 1, 1},
 };
 
@@ -240,8 +240,7 @@ static AstExpr *call_expr(Parser *p, AstExpr *func, bool self)
         return missing_args(p, func);
     Location args_location;
     AstExprList args = luP_args(p, &args_location);
-    AstExpr *expr =
-        luP_new_expr(p, AST_CALL, luP_span(func->location.begin, p->lex.previous.end));
+    AstExpr *expr = luP_new_expr(p, AST_CALL, luP_span(func->location.begin, p->lex.previous.end));
     expr->call.func = func;
     expr->call.args = args;
     expr->call.self = self;

@@ -143,8 +143,9 @@ void luP_generics(Parser *p, bool with_defaults)
 static void check_parts(Parser *p, int parts, Location last)
 {
     if (parts > PARSE_TYPE_PARTS_MAX)
-        luP_fatal(p, last, "Exceeded allowed type length; simplify your type annotation to make "
-                           "the code compile");
+        luP_fatal(p, last,
+                  "Exceeded allowed type length; simplify your type annotation to make "
+                  "the code compile");
 }
 
 /* What may follow a simple type; `parts` is 1 after one, 0 where `|` or `&` leads. */

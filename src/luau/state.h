@@ -35,12 +35,12 @@ enum {
     CALL_KPCALL = 32,      /* native waiting in luau_pcallk */
     CALL_BELOW_C = 64,     /* the frame below is a native's: returning is not the simple case */
     CALL_ITERATOR = 128,   /* called by FORGLOOP: the result decides whether the loop goes on */
-    CALL_THREAD = 512,     /* with CALL_ENTRY: first frame of a thread; the resumer gets the results */
+    CALL_THREAD = 512,     /* with CALL_ENTRY: first of a thread; the resumer gets its results */
     CALL_IN_HANDLER = 256  /* protected frame whose handler is running */
 };
 
-/* A stretch of C stack that catches errors. Two kinds: `exec` ones stand right over a luV_execute and
- * serve the pcalls and resumes that this loop runs (they go on with the loop); the others are those
+/* A stretch of C stack that catches errors. Two kinds: `exec` ones stand right over a luV_execute
+ * and serve the pcalls and resumes that this loop runs (they go on with the loop); the others are those
  * of luD_pcall (lua_pcall and host calls). See call.h. */
 typedef struct Activation {
     struct Activation *previous;
@@ -67,7 +67,7 @@ struct lua_State {
     Value *base;           /* of the running frame */
     Global_ *global;
     CallInfo *ci;
-    Value *stack, *stack_last; /* stack_last: end of usable room (EXTRA_STACK slots are behind it) */
+    Value *stack, *stack_last; /* stack_last: end of usable room (EXTRA_STACK behind it) */
     CallInfo *ci_base, *ci_end;
     int32_t stack_size, ci_size;
     Table *globals;

@@ -11,17 +11,17 @@
 #include "luau/image.h"
 
 enum {
-    POLL_SLOTS = 4096,  /* slots looked at between two polls */
+    POLL_SLOTS = 4096, /* slots looked at between two polls */
     BITS_MAX = 26,
     SEED_BYTES = 16
 };
 _Static_assert(1 << BITS_MAX == LUAU_TABLE_MAX, "ranges of integer keys");
 
 /* In loops over slots: parks when it is time. Never unwinds: a kill waits for a safepoint. */
-#define POLL(L, i)                                        \
-    do {                                                  \
-        if (BASE_UNLIKELY((i) % POLL_SLOTS == POLL_SLOTS - 1)) \
-            luau_pollkill(L);                             \
+#define POLL(L, i)                                                                                 \
+    do {                                                                                           \
+        if (BASE_UNLIKELY((i) % POLL_SLOTS == POLL_SLOTS - 1))                                     \
+            luau_pollkill(L);                                                                      \
     } while (0)
 
 /* ---- parts ----------------------------------------------------------------------------------- */

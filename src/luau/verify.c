@@ -134,8 +134,10 @@ static void table_access(Verifier *v, Instr i, uint32_t aux)
     reg(v, INSTR_A(i));
     reg(v, INSTR_B(i));
     switch (INSTR_OP(i)) {
-    case OP_GETTABLE: case OP_SETTABLE: reg(v, INSTR_C(i)); break;
-    case OP_GETTABLEKS: case OP_SETTABLEKS: string_constant(v, aux); break;
+    case OP_GETTABLE:
+    case OP_SETTABLE: reg(v, INSTR_C(i)); break;
+    case OP_GETTABLEKS:
+    case OP_SETTABLEKS: string_constant(v, aux); break;
     case OP_NAMECALL:
         string_constant(v, aux);
         reg(v, INSTR_A(i) + 1);
@@ -179,13 +181,15 @@ static void flow(Verifier *v, int pc, Instr i)
         regs(v, INSTR_A(i), INSTR_B(i) ? (int)INSTR_B(i) : 1);
         regs(v, INSTR_A(i), (int)INSTR_C(i) - 1);
         break;
-    case OP_RETURN:
-        regs(v, INSTR_A(i), (int)INSTR_B(i) - 1);
-        break;
+    case OP_RETURN: regs(v, INSTR_A(i), (int)INSTR_B(i) - 1); break;
     case OP_RETURN1: reg(v, INSTR_A(i)); break;
-    case OP_JUMP: case OP_JUMPBACK: jump(v, pc, INSTR_D(i)); break;
+    case OP_JUMP:
+    case OP_JUMPBACK: jump(v, pc, INSTR_D(i)); break;
     case OP_JUMPX: jump(v, pc, INSTR_E(i)); break;
-    case OP_JUMPIF: case OP_JUMPIFNOT: case OP_JUMPIFNIL: case OP_JUMPIFNOTNIL:
+    case OP_JUMPIF:
+    case OP_JUMPIFNOT:
+    case OP_JUMPIFNIL:
+    case OP_JUMPIFNOTNIL:
         reg(v, INSTR_A(i));
         jump(v, pc, INSTR_D(i));
         break;
@@ -196,9 +200,10 @@ static void flow(Verifier *v, int pc, Instr i)
 static void other(Verifier *v, Instr i, uint32_t aux)
 {
     switch (INSTR_OP(i)) {
-    case OP_LOADNIL: case OP_LOADN: case OP_CLOSEUPVALS: case OP_NEWTABLE:
-        reg(v, INSTR_A(i));
-        break;
+    case OP_LOADNIL:
+    case OP_LOADN:
+    case OP_CLOSEUPVALS:
+    case OP_NEWTABLE: reg(v, INSTR_A(i)); break;
     case OP_LOADK:
         reg(v, INSTR_A(i));
         constant(v, INSTR_DU(i));
@@ -207,11 +212,14 @@ static void other(Verifier *v, Instr i, uint32_t aux)
         reg(v, INSTR_A(i));
         constant(v, aux);
         break;
-    case OP_GETGLOBAL: case OP_SETGLOBAL:
+    case OP_GETGLOBAL:
+    case OP_SETGLOBAL:
         reg(v, INSTR_A(i));
         string_constant(v, aux);
         break;
-    case OP_GETUPVAL: case OP_GETUPREF: case OP_SETUPREF:
+    case OP_GETUPVAL:
+    case OP_GETUPREF:
+    case OP_SETUPREF:
         reg(v, INSTR_A(i));
         check(v, INSTR_B(i) < v->p->nup, "upvalue out of range");
         break;
@@ -225,7 +233,11 @@ static void other(Verifier *v, Instr i, uint32_t aux)
         three_registers(v, i);
         check(v, INSTR_B(i) < INSTR_C(i), "concatenation of one value");
         break;
-    case OP_MOVE: case OP_TOSTRING: case OP_NOT: case OP_MINUS: case OP_LENGTH:
+    case OP_MOVE:
+    case OP_TOSTRING:
+    case OP_NOT:
+    case OP_MINUS:
+    case OP_LENGTH:
         reg(v, INSTR_A(i));
         reg(v, INSTR_B(i));
         break;

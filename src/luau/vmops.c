@@ -1,5 +1,5 @@
-/* vmops.c: the operations of the language on values, where they are not the simple case: metamethods,
- * coercions, comparison, concatenation. */
+/* vmops.c: the operations of the language on values, where they are not the simple case:
+ * metamethods, coercions, comparison, concatenation. */
 #include <math.h>
 
 #include "base/num.h"
@@ -145,8 +145,7 @@ void luV_setindex(lua_State *L, Value object, Value key, Value v)
         if (val_istable(object)) {
             Table *t = val_table(object);
             Value *slot = luT_find(t, key);
-            if ((slot && !val_isnil(*slot)) ||
-                val_isnil(tm = luTM_fast(t->meta, TM_NEWINDEX))) {
+            if ((slot && !val_isnil(*slot)) || val_isnil(tm = luTM_fast(t->meta, TM_NEWINDEX))) {
                 if (t->flags & TABLE_READONLY)
                     luD_readonlyerror(L);
                 if (!slot)

@@ -1,6 +1,7 @@
-/* test_hostile.c: attacks on processor time and memory, each bare and inside every wrapper that could
- * catch, hide or survive a kill (threats A and B). For each pair: the VM ends as LUA_KILLED, nothing
- * of the tenant runs after the kill, the run was preempted on the way, and the VM's memory goes back.
+/* test_hostile.c: attacks on processor time and memory, each bare and inside every wrapper that
+ * could catch, hide or survive a kill (threats A and B). For each pair: the VM ends as LUA_KILLED,
+ * nothing of the tenant runs after the kill, the run was preempted on the way, and the VM's memory
+ * goes back.
  *
  * A test must not depend on the machine's speed, so latencies are printed, not judged; run with
  * `--latency` to see them per attack (bench/README.md quotes them). */
@@ -35,8 +36,7 @@ static const Attack attacks[] = {
     {"recursion through varargs", "local function f(...) return f(1, ...) end pcall(f)"},
     {"handler loops", "xpcall(error, function() while true do end end)"},
     {"handler fails", "xpcall(error, function() error('again') end)"},
-    {"pattern backtracks",
-     "string.find(('a'):rep(3000), ('a-'):rep(8) .. 'b')"},
+    {"pattern backtracks", "string.find(('a'):rep(3000), ('a-'):rep(8) .. 'b')"},
     {"pattern balance", "string.find(('('):rep(1e5), '%b()')"},
     {"pattern frontier", "string.gsub(('a b '):rep(1e4), '%f[%w]%w+', '')"},
     {"pattern too deep", "pcall(string.find, ('x'):rep(1000), ('(x'):rep(200))"},
@@ -52,9 +52,11 @@ static const Attack attacks[] = {
     {"split", "string.split(string.rep('a,', 5e4), ',')"},
     {"pack", "for i = 1, 1e5 do string.unpack('i4', string.pack('i4', i)) end"},
     {"sort random", "local t = {} for i = 1, 2e4 do t[i] = math.random() end table.sort(t)"},
-    {"sort comparator", "local t = table.create(1000, 1) pcall(table.sort, t, function() return math.random() < .5 end)"},
+    {"sort comparator",
+     "local t = table.create(1000, 1) pcall(table.sort, t, function() return math.random() < .5 end)"},
     {"sort comparator loops", "table.sort({3, 2, 1}, function() while true do end end)"},
-    {"sort strings", "local t = {} for i = 1, 1e4 do t[i] = tostring(math.random()) end table.sort(t)"},
+    {"sort strings",
+     "local t = {} for i = 1, 1e4 do t[i] = tostring(math.random()) end table.sort(t)"},
     {"move", "table.move(table.create(1e5, 1), 1, 1e5, 2)"},
     {"insert front", "local t = {} for i = 1, 3e4 do table.insert(t, 1, i) end"},
     {"remove front", "local t = table.create(3e4, 1) while #t > 0 do table.remove(t, 1) end"},
@@ -73,9 +75,11 @@ static const Attack attacks[] = {
     {"coroutine ping-pong",
      "local a = coroutine.wrap(function() while true do coroutine.yield() end end) for i = 1, 1e5 do a() end"},
     {"pcall churn", "for i = 1, 1e5 do pcall(error) end"},
-    {"tostring hook", "tostring(setmetatable({}, {__tostring = function() while true do end end}))"},
+    {"tostring hook",
+     "tostring(setmetatable({}, {__tostring = function() while true do end end}))"},
     {"tostring numbers", "for i = 1, 1e5 do local s = tostring(i / 3) end"},
-    {"traceback", "local function f(n) if n > 0 then f(n - 1) else debug.traceback() end end f(15000)"},
+    {"traceback",
+     "local function f(n) if n > 0 then f(n - 1) else debug.traceback() end end f(15000)"},
     {"utf8", "utf8.len(string.rep('\\u{20AC}', 1e5))"},
     {"buffer fill", "buffer.fill(buffer.create(1e6), 0, 1)"},
     {"buffer copy", "local b = buffer.create(1e6) buffer.copy(b, 0, b)"},
@@ -84,36 +88,46 @@ static const Attack attacks[] = {
     {"table growth", "local t = {} while true do t[#t + 1] = {} end"},
     {"map growth", "local t = {} local i = 0 while true do i += 1 t[i .. ''] = i end"},
     {"buffers", "local t = {} while true do t[#t + 1] = buffer.create(1e5) end"},
-    {"closures", "local t = {} while true do local a, b, c = 1, 2, 3 t[#t + 1] = function() a += b + c end end"},
+    {"closures",
+     "local t = {} while true do local a, b, c = 1, 2, 3 t[#t + 1] = function() a += b + c end end"},
     {"coroutines", "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end"},
     {"living at the cap",
      "local function grow() local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end while true do pcall(grow) end"},
-    {"weak tables",
-     "local t = setmetatable({}, {__mode = 'k'}) for i = 1, 2e4 do t[{}] = i end"},
+    {"weak tables", "local t = setmetatable({}, {__mode = 'k'}) for i = 1, 2e4 do t[{}] = i end"},
 };
 
 /* %s: nothing; every wrapper calls attack() and goes on if it comes back. */
 static const Attack wrappers[] = {
     {"bare", "while true do attack() survived() end"},
     {"pcall", "while true do pcall(attack) survived() end"},
-    {"xpcall", "xpcall(function() while true do attack() end end, function() survived() while true do attack() end end)"},
+    {"xpcall",
+     "xpcall(function() while true do attack() end end, function() survived() while true do attack() end end)"},
     {"wrap in wrap",
      "coroutine.wrap(function() coroutine.wrap(function() while true do pcall(attack) survived() end end)() end)()"},
-    {"resume", "while true do coroutine.resume(coroutine.create(function() while true do attack() end end)) end"},
+    {"resume",
+     "while true do coroutine.resume(coroutine.create(function() while true do attack() end end)) end"},
     {"sort comparator",
      "pcall(table.sort, {1, 2, 3}, function(a, b) while true do pcall(attack) survived() end end)"},
-    {"gsub callback", "pcall(string.gsub, 'abc', '.', function() while true do pcall(attack) survived() end end)"},
-    {"__index", "local t = setmetatable({}, {__index = function() while true do pcall(attack) survived() end end}) local x = t.y"},
-    {"__newindex", "local t = setmetatable({}, {__newindex = function() while true do pcall(attack) survived() end end}) t.y = 1"},
+    {"gsub callback",
+     "pcall(string.gsub, 'abc', '.', function() while true do pcall(attack) survived() end end)"},
+    {"__index",
+     "local t = setmetatable({}, {__index = function() while true do pcall(attack) survived() end end}) local x = t.y"},
+    {"__newindex",
+     "local t = setmetatable({}, {__newindex = function() while true do pcall(attack) survived() end end}) t.y = 1"},
     {"__eq",
      "local m = {__eq = function() while true do pcall(attack) survived() end end} local x = setmetatable({}, m) == setmetatable({}, m)"},
     {"__lt",
      "local m = {__lt = function() while true do pcall(attack) survived() end end} local x = setmetatable({}, m) < setmetatable({}, m)"},
-    {"__concat", "local t = setmetatable({}, {__concat = function() while true do pcall(attack) survived() end end}) local x = t .. 1"},
-    {"__tostring", "tostring(setmetatable({}, {__tostring = function() while true do pcall(attack) survived() end end}))"},
-    {"__len", "local x = #setmetatable({}, {__len = function() while true do pcall(attack) survived() end end})"},
-    {"__iter", "for k in setmetatable({}, {__iter = function() while true do pcall(attack) survived() end end}) do end"},
-    {"__call", "setmetatable({}, {__call = function() while true do pcall(attack) survived() end end})()"},
+    {"__concat",
+     "local t = setmetatable({}, {__concat = function() while true do pcall(attack) survived() end end}) local x = t .. 1"},
+    {"__tostring",
+     "tostring(setmetatable({}, {__tostring = function() while true do pcall(attack) survived() end end}))"},
+    {"__len",
+     "local x = #setmetatable({}, {__len = function() while true do pcall(attack) survived() end end})"},
+    {"__iter",
+     "for k in setmetatable({}, {__iter = function() while true do pcall(attack) survived() end end}) do end"},
+    {"__call",
+     "setmetatable({}, {__call = function() while true do pcall(attack) survived() end end})()"},
     {"iterator", "for k in function() while true do pcall(attack) survived() end end do end"},
 };
 
@@ -188,7 +202,8 @@ static void attack_once(const Attack *attack, const Attack *wrapper)
     while (state == LUAU_PARKED)
         state = luau_continue(L);
     uint64_t end = now_ns();
-    /* a request over the whole quota is an ordinary error (threats: SIZE), which bare code ends with */
+    /* a request over the whole quota is an ordinary error (threats: SIZE), which bare code ends
+     * with */
     if (run.status != LUA_KILLED &&
         !(wrapper == &wrappers[0] && strcmp(run.error, "not enough memory") == 0))
         fail_msg("%s / %s: status %d %s", attack->name, wrapper->name, run.status, run.error);

@@ -163,8 +163,7 @@ static void test_folding(void **state)
                "GETGLOBAL 0 0 [0] ; 'f'\nCALL 0 1 2\nLOADN 1 2\nRETURN 0 3 0\n");
     check_code("local a = nil + 1", /* errors stay */
                "LOADNIL 1 0 0\nADDK 0 1 0 ; 1\nRETURN0 0 0 0\n");
-    check_code_at("local a = 2 return a * 3", 0,
-                  "LOADN 0 2\nMULK 1 0 0 ; 3\nRETURN1 1 0 0\n");
+    check_code_at("local a = 2 return a * 3", 0, "LOADN 0 2\nMULK 1 0 0 ; 3\nRETURN1 1 0 0\n");
     check_code("--!optimize 0\nlocal a = 2 return a * 3",
                "LOADN 0 2\nMULK 1 0 0 ; 3\nRETURN1 1 0 0\n");
 }
@@ -448,8 +447,8 @@ static void write_table(Writer *w)
 
 static void write_call(Writer *w)
 {
-    static const char *const libraries[] = {"math.max", "math.floor", "select", "type",
-                                            "string.byte", "tostring", "vector.create"};
+    static const char *const libraries[] = {"math.max",    "math.floor", "select",       "type",
+                                            "string.byte", "tostring",   "vector.create"};
     add(&w->text, "%s(", random_below(w, 2) ? PICK(w, names) : PICK(w, libraries));
     for (uint32_t n = random_below(w, 4); n > 0; n--) {
         write_expr(w);
@@ -461,10 +460,10 @@ static void write_call(Writer *w)
 
 static void write_expr(Writer *w)
 {
-    static const char *const literals[] = {"nil", "true", "false", "1", "0.5", "-3", "1e300", "'s'",
-                                           "''", "...", "{}", "2", "65536"};
-    static const char *const binary[] = {"+", "-", "*", "/", "//", "%", "^", "..", "==", "~=", "<",
-                                         "<=", ">", ">=", "and", "or", "and", "or"};
+    static const char *const literals[] = {"nil", "true", "false", "1",  "0.5", "-3",   "1e300",
+                                           "'s'", "''",   "...",   "{}", "2",   "65536"};
+    static const char *const binary[] = {"+",  "-", "*",  "/", "//", "%",   "^",  "..",  "==",
+                                         "~=", "<", "<=", ">", ">=", "and", "or", "and", "or"};
     if (w->depth > 6 || w->text.length > 4000) {
         add(&w->text, "%s ", random_below(w, 2) ? PICK(w, names) : PICK(w, literals));
         return;
@@ -472,8 +471,10 @@ static void write_expr(Writer *w)
     w->depth++;
     switch (random_below(w, 14)) {
     case 0: add(&w->text, "%s ", PICK(w, literals)); break;
-    case 1: case 2: add(&w->text, "%s ", PICK(w, names)); break;
-    case 3: case 4:
+    case 1:
+    case 2: add(&w->text, "%s ", PICK(w, names)); break;
+    case 3:
+    case 4:
         write_expr(w);
         add(&w->text, " %s ", PICK(w, binary));
         write_expr(w);
@@ -487,9 +488,7 @@ static void write_expr(Writer *w)
         add(&w->text, "%s ", PICK(w, ((const char *const[]){"not", "-", "#"})));
         write_expr(w);
         break;
-    case 7:
-        add(&w->text, "%s.%s ", PICK(w, names), PICK(w, names));
-        break;
+    case 7: add(&w->text, "%s.%s ", PICK(w, names), PICK(w, names)); break;
     case 8:
         add(&w->text, "%s[", PICK(w, names));
         write_expr(w);
@@ -562,7 +561,8 @@ static void write_loop(Writer *w)
 static void write_stat(Writer *w)
 {
     switch (random_below(w, 10)) {
-    case 0: case 1:
+    case 0:
+    case 1:
         add(&w->text, "local %s, %s = ", PICK(w, names), PICK(w, names));
         write_expr(w);
         break;
@@ -750,22 +750,14 @@ static void test_shown_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_arithmetic),
-        cmocka_unit_test(test_folding),
-        cmocka_unit_test(test_conditions),
-        cmocka_unit_test(test_loops),
-        cmocka_unit_test(test_calls),
-        cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_assignments),
-        cmocka_unit_test(test_closures),
-        cmocka_unit_test(test_lines),
-        cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_far_jumps),
-        cmocka_unit_test(test_random_programs),
-        cmocka_unit_test(test_memory_cap),
-        cmocka_unit_test(test_cancel),
-        cmocka_unit_test(test_check),
-        cmocka_unit_test(test_shown_names),
+        cmocka_unit_test(test_arithmetic),  cmocka_unit_test(test_folding),
+        cmocka_unit_test(test_conditions),  cmocka_unit_test(test_loops),
+        cmocka_unit_test(test_calls),       cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_assignments), cmocka_unit_test(test_closures),
+        cmocka_unit_test(test_lines),       cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_far_jumps),   cmocka_unit_test(test_random_programs),
+        cmocka_unit_test(test_memory_cap),  cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_check),       cmocka_unit_test(test_shown_names),
     };
     return cmocka_run_group_tests(tests, open_image, close_image);
 }

@@ -238,16 +238,17 @@ static void no_memory_for_marking(void **state)
 static void weak_tables(void **state)
 {
     (void)state;
-    run_chunk("held = {}\n"
-              "function weak(m) return setmetatable({}, {__mode = m}) end\n"
-              "k, v, kv, e = weak('k'), weak('v'), weak('kv'), weak('k')\n"
-              "k[{}] = 1 k[held] = 2 k.s = {} k['x' .. 1] = 3\n"
-              "v[1] = {} v[2] = held v.x = 'str' .. 1 v.z = 5 v.b = buffer.create(1) v[held] = true\n"
-              "v[vector.create(1, 2, 3)] = vector.create(4, 5, 6)\n"
-              "v.t = coroutine.create(print) v.u = newproxy()\n"
-              "kv[{}] = {} kv[held] = held kv[1] = 'text' kv[2] = {}\n"
-              "do local key = {} e[key] = {key} end\n"
-              "later = setmetatable({}, {}) getmetatable(later).__mode = 'v' later[1] = {}\n");
+    run_chunk(
+        "held = {}\n"
+        "function weak(m) return setmetatable({}, {__mode = m}) end\n"
+        "k, v, kv, e = weak('k'), weak('v'), weak('kv'), weak('k')\n"
+        "k[{}] = 1 k[held] = 2 k.s = {} k['x' .. 1] = 3\n"
+        "v[1] = {} v[2] = held v.x = 'str' .. 1 v.z = 5 v.b = buffer.create(1) v[held] = true\n"
+        "v[vector.create(1, 2, 3)] = vector.create(4, 5, 6)\n"
+        "v.t = coroutine.create(print) v.u = newproxy()\n"
+        "kv[{}] = {} kv[held] = held kv[1] = 'text' kv[2] = {}\n"
+        "do local key = {} e[key] = {key} end\n"
+        "later = setmetatable({}, {}) getmetatable(later).__mode = 'v' later[1] = {}\n");
     luG_full(L);
     luG_full(L);
     run_chunk("function count(t) local n = 0 for _ in next, t do n += 1 end return n end\n"

@@ -45,7 +45,11 @@ static void a_fresh_vm_is_small(void **state)
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-typedef struct Held { unsigned char *block; size_t size; unsigned char fill; } Held;
+typedef struct Held {
+    unsigned char *block;
+    size_t size;
+    unsigned char fill;
+} Held;
 
 static void check_fill(const Held *held)
 {

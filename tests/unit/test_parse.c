@@ -108,11 +108,44 @@ static void test_tokens(void **state)
 {
     (void)state;
     static const int kinds[] = {
-        TK_NAME, TK_EQ, '=', TK_LE, TK_GE, TK_NE, '~', TK_ARROW, TK_SET_SUB, '-', TK_DOT3, TK_DOT2,
-        TK_SET_CONCAT, '.', TK_IDIV, TK_SET_IDIV, TK_SET_DIV, '/', TK_DOUBLE_COLON, ':', TK_NUMBER,
-        TK_ATTRIBUTE, TK_ATTRIBUTE_OPEN, TK_RAW_STRING, TK_QUOTED_STRING, TK_INTERP_SIMPLE,
-        TK_INTERP_BEGIN, '{', '}', TK_INTERP_MID, TK_NAME, TK_INTERP_END, TK_WHILE, TK_BAD_UNICODE,
-        '$', TK_BAD_STRING, TK_EOF, TK_EOF,
+        TK_NAME,
+        TK_EQ,
+        '=',
+        TK_LE,
+        TK_GE,
+        TK_NE,
+        '~',
+        TK_ARROW,
+        TK_SET_SUB,
+        '-',
+        TK_DOT3,
+        TK_DOT2,
+        TK_SET_CONCAT,
+        '.',
+        TK_IDIV,
+        TK_SET_IDIV,
+        TK_SET_DIV,
+        '/',
+        TK_DOUBLE_COLON,
+        ':',
+        TK_NUMBER,
+        TK_ATTRIBUTE,
+        TK_ATTRIBUTE_OPEN,
+        TK_RAW_STRING,
+        TK_QUOTED_STRING,
+        TK_INTERP_SIMPLE,
+        TK_INTERP_BEGIN,
+        '{',
+        '}',
+        TK_INTERP_MID,
+        TK_NAME,
+        TK_INTERP_END,
+        TK_WHILE,
+        TK_BAD_UNICODE,
+        '$',
+        TK_BAD_STRING,
+        TK_EOF,
+        TK_EOF,
     };
     static const char source[] =
         "_a1 == = <= >= ~= ~ -> -= - ... .. ..= . // //= /= / :: : .5e+3 @native @[ [==[x]]]==] "
@@ -138,22 +171,54 @@ static void test_tokens(void **state)
 static void test_numbers(void **state)
 {
     (void)state;
-    static const struct { const char *text; double value; } good[] = {
-        {"0", 0}, {"08", 8}, {"1.", 1}, {".5", 0.5}, {"3.e2", 300}, {"1e+5", 1e5}, {"1_000_", 1000},
-        {"0x_ff", 255}, {"0XFF", 255}, {"0b_1011", 11}, {"1e999", 1e308 * 10},
+    static const struct {
+        const char *text;
+        double value;
+    } good[] = {
+        {"0", 0},
+        {"08", 8},
+        {"1.", 1},
+        {".5", 0.5},
+        {"3.e2", 300},
+        {"1e+5", 1e5},
+        {"1_000_", 1000},
+        {"0x_ff", 255},
+        {"0XFF", 255},
+        {"0b_1011", 11},
+        {"1e999", 1e308 * 10},
         {"0xffffffffffffffffff", 18446744073709551615.0},
         {"0x8000000000000001", 9223372036854775808.0},
     };
-    static const struct { const char *text; int64_t value; } integers[] = {
-        {"5i", 5}, {"0x10i", 16}, {"0b11i", 3}, {"9223372036854775807i", INT64_MAX},
-        {"0xffffffffffffffffi", -1}, {"0x8000000000000000i", INT64_MIN}, {"1_0_i", 10},
+    static const struct {
+        const char *text;
+        int64_t value;
+    } integers[] = {
+        {"5i", 5},
+        {"0x10i", 16},
+        {"0b11i", 3},
+        {"9223372036854775807i", INT64_MAX},
+        {"0xffffffffffffffffi", -1},
+        {"0x8000000000000000i", INT64_MIN},
+        {"1_0_i", 10},
     };
-    static const struct { const char *text, *message; } bad[] = {
-        {"0x", "Malformed number"}, {"0xg", "Malformed number"}, {"0b2", "Malformed number"},
-        {"0b0b1", "Malformed number"}, {"1e", "Malformed number"}, {"1e+", "Malformed number"},
-        {"1.2.3", "Malformed number"}, {"1a", "Malformed number"}, {"3..2", "Malformed number"},
-        {"0x1p4", "Malformed number"}, {"0x.8", "Malformed number"}, {"5I", "Malformed number"},
-        {"1.5i", "Malformed integer"}, {"0xi", "Malformed integer"}, {"5ii", "Malformed integer"},
+    static const struct {
+        const char *text, *message;
+    } bad[] = {
+        {"0x", "Malformed number"},
+        {"0xg", "Malformed number"},
+        {"0b2", "Malformed number"},
+        {"0b0b1", "Malformed number"},
+        {"1e", "Malformed number"},
+        {"1e+", "Malformed number"},
+        {"1.2.3", "Malformed number"},
+        {"1a", "Malformed number"},
+        {"3..2", "Malformed number"},
+        {"0x1p4", "Malformed number"},
+        {"0x.8", "Malformed number"},
+        {"5I", "Malformed number"},
+        {"1.5i", "Malformed integer"},
+        {"0xi", "Malformed integer"},
+        {"5ii", "Malformed integer"},
         {"9223372036854775808i", "Integer overflow"},
         {"0x10000000000000000i", "Integer overflow"},
     };
@@ -200,10 +265,15 @@ static void test_strings(void **state)
     static const char bad_escape[] = "1: String literal contains malformed escape sequence";
     check_string("''", "", 0);
     check_string("'\\a\\b\\f\\n\\r\\t\\v\\\\\\\"\\'\\q'", "\a\b\f\n\r\t\v\\\"'q", 11);
-    check_string("'\\65\\065\\0067\\255\\0'", "AA\006" "7\xff\0", 6);
+    check_string("'\\65\\065\\0067\\255\\0'",
+                 "AA\006"
+                 "7\xff\0",
+                 6);
     check_string("'\\x41\\xfF'", "A\xff", 2);
     check_string("'\\u{48}\\u{20AC}\\u{D800}\\u{10FFFF}\\u{0000000000000041}'",
-                 "H\xe2\x82\xac\xed\xa0\x80\xf4\x8f\xbf\xbf" "A", 12);
+                 "H\xe2\x82\xac\xed\xa0\x80\xf4\x8f\xbf\xbf"
+                 "A",
+                 12);
     check_string("'a\\z  \n\t b'", "ab", 2);
     check_string("'a\\\nb\\\r\nc\\\rd'", "a\nb\nc\nd", 7);
     check_string("[[\na\r\nb\rc\n]]", "a\nb\rc\n", 6);
@@ -217,8 +287,7 @@ static void test_strings(void **state)
     assert_string_equal(outcome("x = '\\u{100000041}'"), bad_escape);
     assert_string_equal(outcome("x = '\\u{00000000000000041}'"), bad_escape);
     assert_string_equal(outcome("x = '\\u{}'"), bad_escape);
-    assert_string_equal(outcome("x = 'a\rb'"),
-                        "1: Malformed string; did you forget to finish it?");
+    assert_string_equal(outcome("x = 'a\rb'"), "1: Malformed string; did you forget to finish it?");
     assert_string_equal(outcome("x = 1\nx = [=[\n\n"),
                         "2: Malformed string; did you forget to finish it?");
     assert_string_equal(outcome("x = `{1}\\xq`"),
@@ -249,7 +318,9 @@ static void test_unicode(void **state)
     (void)state;
     static const char prefix[] = "1: Expected identifier when parsing expression, got ";
     char want[128];
-    static const struct { const char *source, *got; } cases[] = {
+    static const struct {
+        const char *source, *got;
+    } cases[] = {
         {"x = \xc3\xa9", "Unicode character U+e9"},
         {"x = \xe2\x80\x9c", "Unicode character U+201c (did you mean '\"'?)"},
         {"x = \xef\xbc\x88", "Unicode character U+ff08 (did you mean '('?)"},
@@ -320,7 +391,11 @@ static AstBinary top_operator(Parse *parse, const char *expression)
 static void test_precedence(void **state)
 {
     (void)state;
-    static const struct { const char *text; AstBinary top; bool left_is_binary; } cases[] = {
+    static const struct {
+        const char *text;
+        AstBinary top;
+        bool left_is_binary;
+    } cases[] = {
         {"a or b and c", AST_OR, false},  {"a and b or c", AST_OR, true},
         {"a < b == c", AST_EQ, true},     {"a .. b .. c", AST_CONCAT, false},
         {"a + b .. c", AST_CONCAT, true}, {"a - b - c", AST_SUB, true},
@@ -347,14 +422,13 @@ static void test_locals(void **state)
 {
     (void)state;
     Parse parse;
-    AstBlock *block = parse_ok(&parse,
-                               "local a, b, c, d, e, f = 1\n"
-                               "a = 2 b += 1\n"
-                               "local function g() c = d return e.x end\n"
-                               "local x: typeof(function() f = 1 end) = nil\n"
-                               "function g() end\n"
-                               "for i = 1, 2 do i = 3 end\n"
-                               "while a do local k, a = 1 end\n");
+    AstBlock *block = parse_ok(&parse, "local a, b, c, d, e, f = 1\n"
+                                       "a = 2 b += 1\n"
+                                       "local function g() c = d return e.x end\n"
+                                       "local x: typeof(function() f = 1 end) = nil\n"
+                                       "function g() end\n"
+                                       "for i = 1, 2 do i = 3 end\n"
+                                       "while a do local k, a = 1 end\n");
     AstLocal **v = block->items[0]->local.vars;
     static const bool assigned[] = {true, true, true, false, false, false};
     static const bool captured[] = {false, false, true, true, true, false};
@@ -441,7 +515,9 @@ static void test_types_are_dropped(void **state)
 static void test_messages(void **state)
 {
     (void)state;
-    static const struct { const char *source, *want; } cases[] = {
+    static const struct {
+        const char *source, *want;
+    } cases[] = {
         {"", "OK"},
         {"x =", "1: Expected identifier when parsing expression, got <eof>"},
         {"f(\n1", "2: Expected ')' (to close '(' at line 1), got <eof>"},
@@ -499,7 +575,10 @@ static void test_recovery(void **state)
                                  "x = {\n a = 1\n b = 2 }\n"
                                  "break\n"
                                  "x.y\n";
-    static const struct { int line, column, end_column; const char *start; } want[] = {
+    static const struct {
+        int line, column, end_column;
+        const char *start;
+    } want[] = {
         {1, 5, 6, "Expected identifier when parsing expression, got '='"},
         {3, 7, 8, "Expected identifier when parsing variable name, got '5'"},
         {4, 6, 9, "Expected 'then' when parsing if statement, got 'the'"},
@@ -576,8 +655,10 @@ static void test_depth(void **state)
         for (size_t extra = 0; extra < 2; extra++) {
             char *source = nest(cases[i].before, cases[i].part, cases[i].most + extra,
                                 cases[i].middle, cases[i].after);
-            snprintf(want, sizeof(want), "1: Exceeded allowed recursion depth; simplify your %s to "
-                                         "make the code compile", cases[i].what);
+            snprintf(want, sizeof(want),
+                     "1: Exceeded allowed recursion depth; simplify your %s to "
+                     "make the code compile",
+                     cases[i].what);
             assert_string_equal(outcome(source), extra ? want : "OK");
             free(source);
         }
@@ -595,8 +676,9 @@ static void test_depth(void **state)
 static void test_hostile_nesting(void **state)
 {
     (void)state;
-    static const char *const parts[] = {"(", "{", "[", "`{", "f(function() ", "do ", "-", "x[",
-                                        "if x then ", "a:b{c=", "local x: {", "@[native(", "not "};
+    static const char *const parts[] = {
+        "(",  "{",          "[",      "`{",         "f(function() ", "do ", "-",
+        "x[", "if x then ", "a:b{c=", "local x: {", "@[native(",     "not "};
     for (size_t i = 0; i < BASE_ARRAY_COUNT(parts); i++) {
         char *source = nest("x = ", parts[i], 20000, "", "");
         for (int max_errors = 1; max_errors <= 20; max_errors += 19) {

@@ -76,15 +76,13 @@ static const char *const places[][2] = {
     {"sort comparator",
      "local t = {5, 3, 9, 1} table.sort(t, function(a, b) preempt() return a < b end) "
      "return table.concat(t, ',') == '1,3,5,9' and 'ok' or 'wrong'"},
-    {"gsub callback",
-     "local s = ('abc'):gsub('.', function(c) preempt() return c .. c end) "
-     "return s == 'aabbcc' and 'ok' or s"},
+    {"gsub callback", "local s = ('abc'):gsub('.', function(c) preempt() return c .. c end) "
+                      "return s == 'aabbcc' and 'ok' or s"},
     {"__index",
      "local t = setmetatable({}, {__index = function(_, k) preempt() for i = 1, 2 do end return k end}) "
      "return t.ok"},
-    {"__lt",
-     "local m = {__lt = function() preempt() for i = 1, 2 do end return true end} "
-     "return setmetatable({}, m) < setmetatable({}, m) and 'ok' or 'wrong'"},
+    {"__lt", "local m = {__lt = function() preempt() for i = 1, 2 do end return true end} "
+             "return setmetatable({}, m) < setmetatable({}, m) and 'ok' or 'wrong'"},
     {"__concat",
      "local t = setmetatable({}, {__concat = function(a, b) preempt() for i = 1, 2 do end return 'ok' end}) "
      "return t .. 'x'"},
@@ -97,9 +95,8 @@ static const char *const places[][2] = {
     {"coroutine",
      "local co = coroutine.wrap(function() preempt() for i = 1, 3 do coroutine.yield(i) preempt() end end) "
      "return co() + co() + co() == 6 and 'ok' or 'wrong'"},
-    {"pcall",
-     "local ok, e = pcall(function() preempt() for i = 1, 2 do end error('boom', 0) end) "
-     "return not ok and e == 'boom' and 'ok' or 'wrong'"},
+    {"pcall", "local ok, e = pcall(function() preempt() for i = 1, 2 do end error('boom', 0) end) "
+              "return not ok and e == 'boom' and 'ok' or 'wrong'"},
     {"xpcall handler",
      "local _, e = xpcall(error, function() preempt() for i = 1, 2 do end return 'ok' end, 'x') return e"},
     {"natives in natives",
@@ -107,7 +104,8 @@ static const char *const places[][2] = {
      "local r = (a .. ' ' .. b):gsub('%d', function(d) preempt() return d end) "
      "local x, y = r:match('(%d) (%d)') return tonumber(x) < tonumber(y) end) "
      "return table.concat(t) == '123' and 'ok' or table.concat(t)"},
-    {"long native", "preempt() local s = ('x'):rep(300000):gsub('x', 'y') return #s == 300000 and 'ok'"},
+    {"long native",
+     "preempt() local s = ('x'):rep(300000):gsub('x', 'y') return #s == 300000 and 'ok'"},
     {"loadstring", "preempt() return loadstring(('local x = 1 '):rep(150) .. ' return \"ok\"')()"},
 };
 
@@ -171,7 +169,8 @@ static void test_killed_while_parked(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
         char source[1024];
-        snprintf(source, sizeof(source), "pcall(function() while true do %s end end) return 'ran on'",
+        snprintf(source, sizeof(source),
+                 "pcall(function() while true do %s end end) return 'ran on'",
                  "pcall(function() preempt() for i = 1, 2 do end end)");
         Run run = {compile(source), -1, ""};
         lua_State *L = new_vm();
@@ -191,7 +190,8 @@ static void test_killed_while_parked(void **state)
 static void test_usable_after_kill(void **state)
 {
     (void)state;
-    Run endless = {compile("x = (x or 0) + 1 local t = {} while true do t[#t % 100 + 1] = {} end"), -1, ""};
+    Run endless = {compile("x = (x or 0) + 1 local t = {} while true do t[#t % 100 + 1] = {} end"),
+                   -1, ""};
     Run small = {compile("return x == 1 and 'ok' or tostring(x)"), -1, ""};
     lua_State *L = new_vm();
     luau_setdeadline(L, now_ns() + 5000000);
@@ -237,10 +237,10 @@ static void test_cpu_limit(void **state)
 static void test_shared_module(void **state)
 {
     (void)state;
-    luau_Module *module =
-        compile("count = (count or 0) + 1 local t = {} t.x = count cache = cache or {} "
-                "cache[#cache + 1] = function() return t.x end "
-                "local sum = 0 for _, f in cache do sum += f() preempt() end return sum");
+    luau_Module *module = compile(
+        "count = (count or 0) + 1 local t = {} t.x = count cache = cache or {} "
+        "cache[#cache + 1] = function() return t.x end "
+        "local sum = 0 for _, f in cache do sum += f() preempt() end return sum");
     lua_State *a = new_vm(), *b = new_vm();
     for (int i = 1; i <= 4; i++) {
         Run ra = {module, -1, ""}, rb = {module, -1, ""};

@@ -16,8 +16,8 @@ static uint32_t expected_hash(const unsigned char *s, size_t length)
 {
     uint32_t a = 0, b = 0, h = (uint32_t)length;
 #define ROR(x, n) (((x) >> (n)) | ((x) << (32 - (n))))
-#define WORD(p) ((uint32_t)(p)[0] | (uint32_t)(p)[1] << 8 | (uint32_t)(p)[2] << 16 | \
-                 (uint32_t)(p)[3] << 24)
+#define WORD(p)                                                                                    \
+    ((uint32_t)(p)[0] | (uint32_t)(p)[1] << 8 | (uint32_t)(p)[2] << 16 | (uint32_t)(p)[3] << 24)
     size_t at = 0;
     while (length - at >= 32) {
         a += WORD(s + at);
@@ -71,23 +71,23 @@ static void check_core(String *s, const char *text)
 static void core_strings(void **state)
 {
     (void)state;
-#define X(id, name)                                                             \
-    check_core(luTM_name(TM_##id), name);                                       \
-    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, 0), luTM_name(TM_##id)); \
-    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, luTM_name(TM_##id)->hash), \
+#define X(id, name)                                                                                \
+    check_core(luTM_name(TM_##id), name);                                                          \
+    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, 0), luTM_name(TM_##id));                    \
+    assert_ptr_equal(luTM_core(name, sizeof(name) - 1, luTM_name(TM_##id)->hash),                  \
                      luTM_name(TM_##id));
     LUAU_METAMETHODS(X)
 #undef X
     int type = 0;
-#define X(id, name)                                    \
-    check_core(luTM_typename(type), name);             \
-    assert_string_equal(luTM_typenames[type], name);   \
-    assert_non_null(luTM_core(name, sizeof(name) - 1, 0)); \
+#define X(id, name)                                                                                \
+    check_core(luTM_typename(type), name);                                                         \
+    assert_string_equal(luTM_typenames[type], name);                                               \
+    assert_non_null(luTM_core(name, sizeof(name) - 1, 0));                                         \
     type++;
     LUAU_TYPENAMES(X)
 #undef X
-#define X(id, name)                         \
-    check_core(luTM_text(TEXT_##id), name); \
+#define X(id, name)                                                                                \
+    check_core(luTM_text(TEXT_##id), name);                                                        \
     assert_ptr_equal(luTM_core(name, sizeof(name) - 1, 0), luTM_text(TEXT_##id));
     LUAU_TEXTS(X)
 #undef X
@@ -146,10 +146,8 @@ static void rooms(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hashes),
-        cmocka_unit_test(keyed_hash),
-        cmocka_unit_test(core_strings),
-        cmocka_unit_test(equality_and_order),
+        cmocka_unit_test(hashes),       cmocka_unit_test(keyed_hash),
+        cmocka_unit_test(core_strings), cmocka_unit_test(equality_and_order),
         cmocka_unit_test(rooms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
