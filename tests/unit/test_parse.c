@@ -1,106 +1,6 @@
 /* test_parse.c: the lexer and the parser: tokens, places, the tree, errors and recovery from them,
  * depth, memory caps, odd input. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "base/base.h"
-#include "luau/ast.h"
-#include "luau/lex.h"
-
-/* ---- helpers --------------------------------------------------------------------------------- */
-
-/* One parse and its memory; `failed` is what the arena's longjmp gave. */
-typedef struct Parse {
-    Arena arena;
-    jmp_buf fail;
-    ParseResult result;
-    volatile int failed;
-} Parse;
-
-static void run_parse(Parse *parse, const char *source, size_t length, int max_errors,
-                      size_t max_bytes, const ParseOptions *options)
-{
-    memset(&parse->result, 0, sizeof(parse->result));
-    luA_init(&parse->arena, max_bytes, &parse->fail);
-    parse->failed = setjmp(parse->fail);
-    if (!parse->failed)
-        parse->result = luP_parse(source, length, &parse->arena, max_errors, options);
-}
-
-/* `OK`, or `LINE: message` of the first error. */
-static const char *outcome_of(const char *source, size_t length)
-{
-    static char text[4096];
-    Parse parse;
-    run_parse(&parse, source, length, 1, 0, NULL);
-    assert_int_equal(parse.failed, 0);
-    if (parse.result.main) {
-        assert_int_equal(parse.result.error_count, 0);
-        strcpy(text, "OK");
-    } else {
-        assert_int_equal(parse.result.error_count, 1);
-        snprintf(text, sizeof(text), "%d: %s", parse.result.errors[0].location.begin.line,
-                 parse.result.errors[0].message);
-    }
-    luA_free(&parse.arena);
-    return text;
-}
-
-static const char *outcome(const char *source)
-{
-    return outcome_of(source, strlen(source));
-}
-
-static AstBlock *parse_ok(Parse *parse, const char *source)
-{
-    run_parse(parse, source, strlen(source), 1, 0, NULL);
-    assert_int_equal(parse->failed, 0);
-    if (!parse->result.main)
-        fail_msg("%s", parse->result.errors[0].message);
-    return parse->result.main->body;
-}
-
-static AstExpr *first_value(AstBlock *block)
-{
-    assert_true(block->count > 0);
-    AstStat *stat = block->items[0];
-    if (stat->kind == AST_LOCAL_STAT)
-        return stat->local.values.items[0];
-    if (stat->kind == AST_RETURN)
-        return stat->return_.items[0];
-    assert_int_equal(stat->kind, AST_ASSIGN);
-    return stat->assign.values.items[0];
-}
-
-static void check_location(Location l, int line, int column, int end_line, int end_column)
-{
-    assert_int_equal(l.begin.line, line);
-    assert_int_equal(l.begin.column, column);
-    assert_int_equal(l.end.line, end_line);
-    assert_int_equal(l.end.column, end_column);
-}
-
-/* `before`, n times `part`, `middle`, n times `after`; the caller frees it. */
-static char *nest(const char *before, const char *part, size_t n, const char *middle,
-                  const char *after)
-{
-    char *text = malloc(strlen(before) + strlen(middle) + n * (strlen(part) + strlen(after)) + 1);
-    assert_non_null(text);
-    char *out = stpcpy(text, before);
-    for (size_t i = 0; i < n; i++)
-        out = stpcpy(out, part);
-    out = stpcpy(out, middle);
-    for (size_t i = 0; i < n; i++)
-        out = stpcpy(out, after);
-    return text;
-}
+#include "parse_support.h"
 
 /* ---- tokens ---------------------------------------------------------------------------------- */
 
@@ -189,6 +89,21 @@ static void test_numbers(void **state)
         {"0xffffffffffffffffff", 18446744073709551615.0},
         {"0x8000000000000001", 9223372036854775808.0},
     };
+    char source[128];
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(good); i++) {
+        Parse parse;
+        snprintf(source, sizeof(source), "x = %s", good[i].text);
+        AstExpr *expr = first_value(parse_ok(&parse, source));
+        assert_int_equal(expr->kind, AST_NUMBER);
+        if (expr->number != good[i].value)
+            fail_msg("%s: %.17g", good[i].text, expr->number);
+        luA_free(&parse.arena);
+    }
+}
+
+static void test_integers(void **state)
+{
+    (void)state;
     static const struct {
         const char *text;
         int64_t value;
@@ -201,6 +116,20 @@ static void test_numbers(void **state)
         {"0x8000000000000000i", INT64_MIN},
         {"1_0_i", 10},
     };
+    char source[128];
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(integers); i++) {
+        Parse parse;
+        snprintf(source, sizeof(source), "x = %s", integers[i].text);
+        AstExpr *expr = first_value(parse_ok(&parse, source));
+        assert_int_equal(expr->kind, AST_INTEGER);
+        assert_true(expr->integer == integers[i].value);
+        luA_free(&parse.arena);
+    }
+}
+
+static void test_malformed_numbers(void **state)
+{
+    (void)state;
     static const struct {
         const char *text, *message;
     } bad[] = {
@@ -223,23 +152,6 @@ static void test_numbers(void **state)
         {"0x10000000000000000i", "Integer overflow"},
     };
     char source[128], want[128];
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(good); i++) {
-        Parse parse;
-        snprintf(source, sizeof(source), "x = %s", good[i].text);
-        AstExpr *expr = first_value(parse_ok(&parse, source));
-        assert_int_equal(expr->kind, AST_NUMBER);
-        if (expr->number != good[i].value)
-            fail_msg("%s: %.17g", good[i].text, expr->number);
-        luA_free(&parse.arena);
-    }
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(integers); i++) {
-        Parse parse;
-        snprintf(source, sizeof(source), "x = %s", integers[i].text);
-        AstExpr *expr = first_value(parse_ok(&parse, source));
-        assert_int_equal(expr->kind, AST_INTEGER);
-        assert_true(expr->integer == integers[i].value);
-        luA_free(&parse.arena);
-    }
     for (size_t i = 0; i < BASE_ARRAY_COUNT(bad); i++) {
         snprintf(source, sizeof(source), "x = %s", bad[i].text);
         snprintf(want, sizeof(want), "1: %s", bad[i].message);
@@ -628,206 +540,13 @@ static void test_no_cascades(void **state)
     }
 }
 
-/* ---- limits ---------------------------------------------------------------------------------- */
-
-static void test_depth(void **state)
-{
-    (void)state;
-    static const struct {
-        const char *before, *part, *middle, *after;
-        size_t most;
-        const char *what;
-    } cases[] = {
-        {"x = ", "(", "1", ")", 998, "expression"},
-        {"x = y", ".a", "", "", 998, "expression"},
-        {"y", "()", "", "", 999, "expression"},
-        {"x = y", "+y", "", "", 998, "expression"},
-        {"x = ", "- ", "y", "", 998, "expression"},
-        {"x = ", "`{", "1", "}`", 998, "expression"},
-        {"if a then", " elseif a then", " end", "", 998, "expression"},
-        {"", "do ", "", "end ", 1000, "block"},
-        {"", "f(function() ", "", "end)", 500, "block"},
-        {"local x: ", "{", "A", "}", 499, "type annotation"},
-        {"function f", ".a", "() end", "", 999, "function name"},
-    };
-    char want[128];
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
-        for (size_t extra = 0; extra < 2; extra++) {
-            char *source = nest(cases[i].before, cases[i].part, cases[i].most + extra,
-                                cases[i].middle, cases[i].after);
-            snprintf(want, sizeof(want),
-                     "1: Exceeded allowed recursion depth; simplify your %s to "
-                     "make the code compile",
-                     cases[i].what);
-            assert_string_equal(outcome(source), extra ? want : "OK");
-            free(source);
-        }
-    }
-    char *source = nest("local x: A", "|A", 999, "", "");
-    assert_string_equal(outcome(source), "OK");
-    free(source);
-    source = nest("local x: A", "|A", 1000, "", "");
-    assert_string_equal(outcome(source), "1: Exceeded allowed type length; simplify your type "
-                                         "annotation to make the code compile");
-    free(source);
-}
-
-/* Unclosed openers, far more than the limit: neither the stack nor the time may run out. */
-static void test_hostile_nesting(void **state)
-{
-    (void)state;
-    static const char *const parts[] = {
-        "(",  "{",          "[",      "`{",         "f(function() ", "do ", "-",
-        "x[", "if x then ", "a:b{c=", "local x: {", "@[native(",     "not "};
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(parts); i++) {
-        char *source = nest("x = ", parts[i], 20000, "", "");
-        for (int max_errors = 1; max_errors <= 20; max_errors += 19) {
-            Parse parse;
-            run_parse(&parse, source, strlen(source), max_errors, 0, NULL);
-            assert_int_equal(parse.failed, 0);
-            assert_null(parse.result.main);
-            luA_free(&parse.arena);
-        }
-        free(source);
-    }
-}
-
-static void test_every_small_cap(void **state)
-{
-    (void)state;
-    static const char source[] =
-        "--!optimize 1\nlocal a: {[string]: number}, b = 1, `x{2}y`\n"
-        "local function f(...) return {a = 1, [2] = 3, ...}, function() return b end end\n"
-        "for i = 1, 10 do if i then f(i) elseif b then a.x[1]:y 'z' else continue end end\n"
-        "return a .. b, not a and -b or #a, 'esc\\n', 0xff, @native function() end\n";
-    bool parsed = false;
-    for (size_t cap = 1; !parsed; cap += 8) {
-        Parse parse;
-        run_parse(&parse, source, sizeof(source) - 1, 10, cap, NULL);
-        assert_true(parse.arena.used_bytes <= cap);
-        parsed = parse.failed == 0;
-        if (parsed)
-            assert_non_null(parse.result.main);
-        else
-            assert_int_equal(parse.failed, ARENA_NOMEM);
-        luA_free(&parse.arena);
-        luA_free(&parse.arena);
-        assert_int_equal(parse.arena.used_bytes, 0);
-        assert_true(cap < 1 << 20);
-    }
-}
-
-static int stop_at_third(void *userdata)
-{
-    int *calls = userdata;
-    return ++*calls == 3;
-}
-
-static void test_poll(void **state)
-{
-    (void)state;
-    int calls = 0;
-    ParseOptions options = {stop_at_third, &calls};
-    char *source = nest("", "f()\n", 100000, "", "");
-    Parse parse;
-    run_parse(&parse, source, strlen(source), 1, 0, &options);
-    assert_int_equal(parse.failed, ARENA_STOP);
-    assert_int_equal(calls, 3);
-    luA_free(&parse.arena);
-    free(source);
-}
-
-static void test_arena(void **state)
-{
-    (void)state;
-    Parse parse;
-    luA_init(&parse.arena, 100000, &parse.fail);
-    parse.failed = setjmp(parse.fail);
-    if (parse.failed == 0) {
-        char *big = luA_alloc(&parse.arena, 50000);
-        memset(big, 1, 50000);
-        char *small = luA_zalloc(&parse.arena, 3);
-        assert_int_equal((uintptr_t)small % 8, 0);
-        assert_int_equal(small[2], 0);
-        char *grown = luA_grow(&parse.arena, big, 10, 20);
-        assert_memory_equal(grown, big, 10);
-        luA_alloc(&parse.arena, SIZE_MAX - 4);
-        fail_msg("an impossible size was allocated");
-    }
-    assert_int_equal(parse.failed, ARENA_NOMEM);
-    luA_free(&parse.arena);
-}
-
-/* ---- odd input ------------------------------------------------------------------------------- */
-
-#define OUTCOME_OF(literal) outcome_of(literal, sizeof(literal) - 1)
-
-static void test_nul(void **state)
-{
-    (void)state;
-    assert_string_equal(OUTCOME_OF("x = 1\0 ) ) )"), "OK");
-    assert_string_equal(OUTCOME_OF("-- a\0\nx ="), "OK");
-    assert_string_equal(OUTCOME_OF("x = '\0'"),
-                        "1: Malformed string; did you forget to finish it?");
-    assert_string_equal(OUTCOME_OF("x = [[\0]]"),
-                        "1: Malformed string; did you forget to finish it?");
-    assert_string_equal(OUTCOME_OF("x = `\0`"),
-                        "1: Malformed string; did you forget to finish it?");
-    assert_string_equal(OUTCOME_OF("--[[ \0 ]] x = 1"),
-                        "1: Expected identifier when parsing expression, got unfinished comment");
-    assert_string_equal(OUTCOME_OF("\0"), "OK");
-}
-
-/* Each prefix of a source is copied to a block of just its size, for address checkers. */
-static void test_every_prefix(void **state)
-{
-    (void)state;
-    static const char source[] =
-        "@[deprecated{use='x'}] local function f<T, U...>(a: T?, ...: U...): (T, ...any)\n"
-        "  return `a{b}\\u{41}c`, [==[x]==], 0x1F, 1e-5, \"\\x41\\z  \\065\" --[[ c ]] end\n"
-        "const k = if f then f<<A>>(1) elseif x //= 2 then 3 else ...\n"
-        "export type X = {read a: A.B}\n"
-        "type function g(t) return t end while x do continue end repeat until \xe2\x80\x9c";
-    for (size_t length = 0; length < sizeof(source); length++) {
-        char *copy = malloc(length ? length : 1);
-        assert_non_null(copy);
-        memcpy(copy, source, length);
-        for (int max_errors = 1; max_errors <= 8; max_errors += 7) {
-            Parse parse;
-            run_parse(&parse, copy, length, max_errors, 0, NULL);
-            assert_int_equal(parse.failed, 0);
-            assert_true((parse.result.main != NULL) == (parse.result.error_count == 0));
-            luA_free(&parse.arena);
-        }
-        free(copy);
-    }
-}
-
-static void test_huge(void **state)
-{
-    (void)state;
-    Parse parse;
-    char *source = nest("x = {", "1.5, ", 300000, "}", "");
-    AstExpr *expr = first_value(parse_ok(&parse, source));
-    assert_int_equal(expr->table.count, 300000);
-    luA_free(&parse.arena);
-    free(source);
-    source = nest("x = '", "abcdefgh", 500000, "'", "");
-    expr = first_value(parse_ok(&parse, source));
-    assert_int_equal(expr->string.length, 4000000);
-    luA_free(&parse.arena);
-    free(source);
-    source = nest("", "\n", 1000000, "x =", "");
-    assert_string_equal(outcome(source),
-                        "1000001: Expected identifier when parsing expression, got <eof>");
-    free(source);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_integers),
+        cmocka_unit_test(test_malformed_numbers),
         cmocka_unit_test(test_strings),
         cmocka_unit_test(test_interpolation),
         cmocka_unit_test(test_unicode),
@@ -841,14 +560,6 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_recovery),
         cmocka_unit_test(test_no_cascades),
-        cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_hostile_nesting),
-        cmocka_unit_test(test_every_small_cap),
-        cmocka_unit_test(test_poll),
-        cmocka_unit_test(test_arena),
-        cmocka_unit_test(test_nul),
-        cmocka_unit_test(test_every_prefix),
-        cmocka_unit_test(test_huge),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests_name("parser", tests, NULL, NULL);
 }
