@@ -67,7 +67,7 @@ static void move_stack(lua_State *L, Value *stack, int size)
     luH_free(L, old, old_slots * sizeof(Value));
 }
 
-void luD_resizestack(lua_State *L, int size)
+static void resize_stack(lua_State *L, int size)
 {
     move_stack(L, luH_alloc(L, (size_t)(size + EXTRA_STACK) * sizeof(Value)), size);
 }
@@ -98,7 +98,7 @@ void luD_growstack(lua_State *L, int n)
         }
         luD_error(G(L)->running ? G(L)->running : L, "stack overflow");
     }
-    luD_resizestack(L, larger_size(L, L->stack_size - EXTRA_STACK, needed));
+    resize_stack(L, larger_size(L, L->stack_size - EXTRA_STACK, needed));
 }
 
 void luD_growforframe(lua_State *L, int n)

@@ -33,7 +33,6 @@ BASE_INLINE void luD_push(lua_State *L, Value v)
 void luD_growstack(lua_State *L, int n);     /* raises stack overflow */
 /* The same as a safepoint: all that lives is on stacks. For large ones garbage goes first. */
 void luD_growforframe(lua_State *L, int n);
-void luD_resizestack(lua_State *L, int size);
 CallInfo *luD_growci(lua_State *L);          /* next frame; a safepoint; raises `stack overflow` */
 /* After unwinding: frames that only handlers may use are kept back again. */
 void luD_dropreserve(lua_State *L);

@@ -32,10 +32,17 @@ static CallInfo *push_frame(lua_State *L, Value *func, int nresults, uint32_t fl
     return ci;
 }
 
+/* Room for n more slots, where all that lives is on stacks. */
+static void check_room(lua_State *L, int n)
+{
+    if (BASE_UNLIKELY(L->stack_last - L->top <= n || LUAU_STACK_MOVES(L)))
+        luD_growforframe(L, n);
+}
+
 static void push_native(lua_State *L, Value *func, int nresults, uint32_t flags)
 {
     ptrdiff_t at = luD_savestack(L, func);
-    luD_checkstack(L, LUA_MINSTACK);
+    check_room(L, LUA_MINSTACK);
     CallInfo *ci = push_frame(L, luD_restorestack(L, at), nresults, flags | CALL_C);
     ci->top = L->top + LUA_MINSTACK;
     L->ci = ci;
@@ -46,9 +53,8 @@ static void push_luau(lua_State *L, Value *func, int nresults, uint32_t flags)
 {
     const Proto *p = val_closure(*func)->l.proto;
     ptrdiff_t at = luD_savestack(L, func);
-    luD_checkstack(L, p->max_stack + LUA_MINSTACK);
-    func = luD_restorestack(L, at);
-    CallInfo *ci = push_frame(L, func, nresults, flags);
+    check_room(L, p->max_stack + LUA_MINSTACK);
+    CallInfo *ci = push_frame(L, luD_restorestack(L, at), nresults, flags);
     ci->top = ci->base + p->max_stack;
     ci->savedpc = p->code;
     Value *want = ci->base + p->numparams;
@@ -58,6 +64,16 @@ static void push_luau(lua_State *L, Value *func, int nresults, uint32_t flags)
     L->base = ci->base;
     if (!p->is_vararg)
         L->top = ci->top;
+}
+
+/* Runs the continuation of the native L->ci, which gets its room again: what was waited for may
+ * have left any number of values. */
+static int run_continuation(lua_State *L, int status)
+{
+    check_room(L, LUA_MINSTACK);
+    if (L->ci->top < L->top + LUA_MINSTACK)
+        L->ci->top = L->top + LUA_MINSTACK;
+    return ci_closure(L->ci)->c.cont(L, status);
 }
 
 /* Puts the `__call` metamethod under the arguments. */
@@ -105,7 +121,11 @@ static lua_State *give_to_resumer(lua_State *co, Value *first, int n, bool ok)
     co->from = NULL;
     co->running = false;
     g->running = to;
-    luD_checkstack(to, n + 1);
+    if (n >= LUA_MINSTACK && to->top - to->base + n + 1 > LUAI_MAXCSTACK) {
+        co->top = first;
+        luaL_error(to, "too many results to resume");
+    }
+    check_room(to, n + 1);
     Value *out = to->top;
     if (!wrapped)
         *out++ = val_boolean(ok);
@@ -119,12 +139,51 @@ static lua_State *give_to_resumer(lua_State *co, Value *first, int n, bool ok)
 static lua_State *do_yield(lua_State *L, Value *first, int n)
 {
     L->status = LUA_YIELD;
-    if (L->resumed_by_vm) {
-        L->base = first;
-        return give_to_resumer(L, first, n, true);
-    }
     L->base = first;
+    if (L->resumed_by_vm)
+        return give_to_resumer(L, first, n, true);
     return leave(L, EXEC_YIELD);
+}
+
+/* Leaves for the host with all threads up to the one that it resumed; their links stay. */
+static lua_State *do_break(lua_State *L)
+{
+    for (lua_State *co = L;; co = co->from) {
+        co->status = LUA_BREAK;
+        co->running = false;
+        if (!co->resumed_by_vm)
+            return leave(co, EXEC_YIELD);
+    }
+}
+
+/* The thread that co, which broke, was waiting for in resume or wrap, if that broke with it. */
+static lua_State *broken_callee(lua_State *co)
+{
+    const Closure *native = ci_closure(co->ci);
+    lua_State *callee = native->kind == CLOSURE_RESUME    ? val_thread(co->ci->base[0])
+                        : native->kind == CLOSURE_WRAPPED ? val_thread(native->c.up[0])
+                                                          : NULL;
+    return callee && callee->status == LUA_BREAK && callee->from == co ? callee : NULL;
+}
+
+/* Makes co, which did not run, a running thread again. */
+static void set_running(lua_State *co, int c_calls)
+{
+    co->running = true;
+    co->c_calls = co->base_c_calls = (uint16_t)c_calls;
+    co->handlers = 0;
+    G(co)->running = co;
+}
+
+/* From a thread that broke to the innermost of those that broke with it; all run again. */
+static lua_State *mend_break(lua_State *co)
+{
+    for (lua_State *callee; (callee = broken_callee(co)) != NULL; co = callee) {
+        co->status = LUA_OK;
+        co->base = co->ci->base;
+        set_running(callee, co->c_calls + 1);
+    }
+    return co;
 }
 
 /* Starts or continues co with the nargs values on its top. */
@@ -132,16 +191,20 @@ static lua_State *go_on(lua_State *co, int nargs)
 {
     if (co->status == LUA_OK)
         return luD_precall(co, co->top - nargs - 1, LUA_MULTRET, CALL_ENTRY | CALL_THREAD);
-    int status = co->status;
+    if (co->status == LUA_BREAK) {
+        lua_State *inner = mend_break(co);
+        if (inner != co) {
+            co->top -= nargs;
+            co = inner;
+            nargs = 0;
+        }
+    }
     co->status = LUA_OK;
-    CallInfo *ci = co->ci;
-    co->base = ci->base;
-    if (status == LUA_BREAK && ci_isluau(ci))
-        return co;
-    BASE_ASSERT(!ci_isluau(ci));
-    lua_Continuation cont = ci_closure(ci)->c.cont;
-    if (cont && ci_closure(ci)->kind == CLOSURE_C)
-        return luD_afternative(co, cont(co, LUA_OK));
+    co->base = co->ci->base;
+    const Closure *native = ci_closure(co->ci);
+    BASE_ASSERT(!ci_isluau(co->ci));
+    if (native->kind == CLOSURE_C && native->c.cont)
+        return luD_afternative(co, run_continuation(co, LUA_OK));
     return luD_finish(co, co->top - nargs, nargs);
 }
 
@@ -149,9 +212,10 @@ static const char *why_not_resumable(lua_State *L, lua_State *co)
 {
     if (co == L)
         return "cannot resume running coroutine";
-    if (co->running || co == G(L)->main || (co->status == LUA_OK && co->ci != co->ci_base))
+    if (co->running || co->status == LUA_BREAK || co == G(L)->main ||
+        (co->status == LUA_OK && co->ci != co->ci_base))
         return "cannot resume normal coroutine";
-    if ((co->status != LUA_OK && co->status != LUA_YIELD && co->status != LUA_BREAK) ||
+    if ((co->status != LUA_OK && co->status != LUA_YIELD) ||
         (co->status == LUA_OK && co->top == co->base))
         return "cannot resume dead coroutine";
     return NULL;
@@ -175,42 +239,22 @@ static lua_State *do_resume(lua_State *L, lua_State *co, Value *args, int nargs,
         return resume_failed(L, wrapped, problem);
     if (L->c_calls >= LUAI_MAXCCALLS)
         return resume_failed(L, wrapped, "C stack overflow");
-    if (nargs > LUAI_MAXCSTACK)
-        return resume_failed(L, wrapped, "too many arguments to resume");
-    ptrdiff_t at = luD_savestack(L, args);
     if (co->status == LUA_YIELD)
         co->base = co->ci->base;
-    luD_checkstack(co, nargs + 1);
+    if (co->top - co->base + nargs > LUAI_MAXCSTACK)
+        luaL_error(L, "too many arguments to resume");
+    ptrdiff_t at = luD_savestack(L, args);
+    check_room(co, nargs + 1);
     memcpy(co->top, luD_restorestack(L, at), (size_t)nargs * sizeof(Value));
     co->top += nargs;
     co->from = L;
     co->resumed_by_vm = true;
     co->is_wrap = wrapped;
-    co->running = true;
-    co->c_calls = co->base_c_calls = (uint16_t)(L->c_calls + 1);
-    co->handlers = 0;
-    G(L)->running = co;
+    set_running(co, L->c_calls + 1);
     return go_on(co, nargs);
 }
 
 /* ---- special natives ------------------------------------------------------------------------- */
-
-static lua_State *special_pcall(lua_State *L)
-{
-    luaL_checkany(L, 1);
-    L->ci->flags |= CALL_PROTECTED;
-    return luD_precall(L, L->base, LUA_MULTRET, CALL_BELOW_C);
-}
-
-static lua_State *special_xpcall(lua_State *L)
-{
-    luaL_checktype(L, 2, LUA_TFUNCTION);
-    Value f = L->base[0];
-    L->base[0] = L->base[1];
-    L->base[1] = f;
-    L->ci->flags |= CALL_PROTECTED | CALL_HANDLER;
-    return luD_precall(L, L->base + 1, LUA_MULTRET, CALL_BELOW_C);
-}
 
 static lua_State *special_resume(lua_State *L)
 {
@@ -238,40 +282,54 @@ static lua_State *special_yield(lua_State *L)
     return do_yield(L, L->base, (int)(L->top - L->base));
 }
 
-static lua_State *start_special(lua_State *L, Value *func, int nresults, uint32_t flags)
+/* pcall, or xpcall: marks its frame; where the function to call stands. */
+static Value *prepare_protected(lua_State *L, int kind)
 {
-    int kind = val_closure(*func)->kind;
-    push_native(L, func, nresults, flags);
-    switch (kind) {
-    case CLOSURE_PCALL: return special_pcall(L);
-    case CLOSURE_XPCALL: return special_xpcall(L);
-    case CLOSURE_RESUME: return special_resume(L);
-    case CLOSURE_WRAPPED: return special_wrapped(L);
-    default: return special_yield(L);
+    if (kind == CLOSURE_PCALL) {
+        luaL_checkany(L, 1);
+        L->ci->flags |= CALL_PROTECTED;
+        return L->base;
     }
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    Value f = L->base[0];
+    L->base[0] = L->base[1];
+    L->base[1] = f;
+    L->ci->flags |= CALL_PROTECTED | CALL_HANDLER;
+    return L->base + 1;
 }
 
 lua_State *luD_precall(lua_State *L, Value *func, int nresults, uint32_t flags)
 {
-    ptrdiff_t at = luD_savestack(L, func);
-    luY_poll(L);
-    func = luD_restorestack(L, at);
-    if (!val_isfunction(*func)) {
-        try_call_metamethod(L, func);
+    for (;;) { /* pcall may call pcall may call pcall ... */
+        ptrdiff_t at = luD_savestack(L, func);
+        luY_poll(L);
         func = luD_restorestack(L, at);
-    }
-    Closure *cl = val_closure(*func);
-    if (cl->kind == CLOSURE_LUA) {
-        push_luau(L, func, nresults, flags);
-        return L;
-    }
-    if (cl->kind == CLOSURE_C) {
+        if (!val_isfunction(*func)) {
+            try_call_metamethod(L, func);
+            func = luD_restorestack(L, at);
+        }
+        Closure *cl = val_closure(*func);
+        if (cl->kind == CLOSURE_LUA) {
+            push_luau(L, func, nresults, flags);
+            return L;
+        }
+        if (cl->kind == CLOSURE_C) {
+            push_native(L, func, nresults, flags);
+            return luD_afternative(L, cl->c.fn(L));
+        }
+        if (!luD_isprotected(G(L)))
+            return luD_defer(L, func, nresults, flags);
         push_native(L, func, nresults, flags);
-        return luD_afternative(L, cl->c.fn(L));
+        switch (cl->kind) {
+        case CLOSURE_RESUME: return special_resume(L);
+        case CLOSURE_WRAPPED: return special_wrapped(L);
+        case CLOSURE_YIELD: return special_yield(L);
+        default:
+            func = prepare_protected(L, cl->kind);
+            nresults = LUA_MULTRET;
+            flags = CALL_BELOW_C;
+        }
     }
-    if (!luD_isprotected(G(L)))
-        return luD_defer(L, func, nresults, flags);
-    return start_special(L, func, nresults, flags);
 }
 
 /* ---- endings --------------------------------------------------------------------------------- */
@@ -335,7 +393,10 @@ lua_State *luD_finish(lua_State *L, Value *first, int n)
         }
         BASE_ASSERT(below->flags & (CALL_KCALL | CALL_KPCALL));
         below->flags &= ~(uint32_t)(CALL_KCALL | CALL_KPCALL);
-        return luD_afternative(L, ci_closure(below)->c.cont(L, LUA_OK));
+        n = run_continuation(L, LUA_OK);
+        if (n < 0)
+            return luD_afternative(L, n);
+        first = L->top - n;
     }
 }
 
@@ -353,25 +414,41 @@ lua_State *luD_afternative(lua_State *L, int n)
         return luD_finish(L, L->top - n, n);
     if (n == NATIVE_YIELD) {
         if (L->status == LUA_BREAK)
-            return leave(L, EXEC_YIELD);
+            return do_break(L);
         return do_yield(L, L->base, (int)(L->top - L->base));
     }
+    /* Not started here: natives that call natives in turn would pile up on the native stack. */
     BASE_ASSERT(n == NATIVE_CALL && G(L)->pending.L == L);
-    if (!(L->ci->flags & CALL_KPCALL) || luD_isprotected(G(L)))
-        return start_pending(G(L));
-    return leave(L, EXEC_PROTECT);
+    bool ready = !(L->ci->flags & CALL_KPCALL) || luD_isprotected(G(L));
+    return leave(L, ready ? EXEC_CALL : EXEC_PROTECT);
+}
+
+/* Interprets `next`, or goes on with why there is none, until something else than a pending call
+ * that can be started here stops it. */
+static int run_loop(Global_ *g, lua_State *next)
+{
+    for (;;) {
+        int left = next ? luV_execute(next) : g->leave;
+        if (BASE_LIKELY(left != EXEC_CALL))
+            return left;
+        next = start_pending(g);
+    }
 }
 
 /* ---- unwinding ------------------------------------------------------------------------------- */
 
+/* L goes on from its frame L->ci, in the loop of the activation: how many handlers run below. */
 static void restore_depths(lua_State *L, const Activation *act)
 {
-    L->c_calls = act->L == L ? act->c_calls : L->base_c_calls;
-    if (L->handlers) {
-        L->handlers = 0;
-        for (CallInfo *ci = L->ci_base; ci <= L->ci; ci++)
-            L->handlers = (uint8_t)(L->handlers + ((ci->flags & CALL_IN_HANDLER) != 0));
-    }
+    bool same = act->L == L;
+    L->c_calls = same ? act->c_calls : L->base_c_calls;
+    if (L->handlers == 0)
+        return;
+    L->handlers = same ? act->handlers : 0;
+    CallInfo *floor = same ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
+    for (CallInfo *ci = L->ci; ci > floor; ci--)
+        L->handlers = (uint8_t)(L->handlers + ((ci->flags & CALL_IN_HANDLER) != 0));
+    luD_dropreserve(L);
 }
 
 /* The error on top of L goes to its protected frame ci. */
@@ -380,19 +457,17 @@ static lua_State *caught(lua_State *L, CallInfo *ci, const Activation *act, int 
     Value error;
     luD_seterror(L, status, &error);
     luF_close(L, ci->base);
+    uint32_t kind = ci->flags;
+    ci->flags &= ~(uint32_t)(CALL_PROTECTED | CALL_HANDLER | CALL_IN_HANDLER | CALL_KPCALL);
     L->ci = ci;
     L->base = ci->base;
     restore_depths(L, act);
-    uint32_t kind = ci->flags;
-    ci->flags &= ~(uint32_t)(CALL_PROTECTED | CALL_HANDLER | CALL_IN_HANDLER | CALL_KPCALL);
-    if (L->ci_size > LUAI_MAXCALLS)
-        luD_shrinkstack(L);
     if (kind & CALL_KPCALL) {
         L->top = luD_restorestack(L, (ptrdiff_t)ci->savedpc);
         *L->top++ = error;
-        return luD_afternative(L, ci_closure(L->ci)->c.cont(L, status));
+        return luD_afternative(L, run_continuation(L, status));
     }
-    Value *out = L->ci->func;
+    Value *out = ci->func;
     out[0] = VAL_FALSE;
     out[1] = error;
     L->top = out + 2;
@@ -415,13 +490,13 @@ static lua_State *died(lua_State *co, int status)
     g->running = to;
     co->top[0] = error; /* kept for coroutine.close */
     co->top++;
-    luD_checkstack(to, 3);
+    check_room(to, 3);
     if (!co->is_wrap) {
         luD_push(to, VAL_FALSE);
         luD_push(to, error);
         return luD_finish(to, to->top - 2, 2);
     }
-    if (val_isstring(error)) {
+    if (val_isstring(error) || val_isnumber(error)) {
         luaL_where(to, 1);
         luD_push(to, error);
         lua_concat(to, 2);
@@ -463,32 +538,35 @@ static int run_protected(lua_State *L, ptrdiff_t floor,
     act.ci = floor;
     act.c_calls = L->c_calls;
     act.depth = g->exec_depth;
+    act.handlers = L->handlers;
     act.exec = true;
     act.handler = VAL_NIL;
     act.in_handler = false;
     act.status = LUA_OK;
+    act.outside = g->running;
+    g->running = L;
     if (!act.previous)
-        g->c_stack_limit = luY_stacklimit(L);
+        luY_entered(L);
     g->activation = &act;
     lua_State *next = NULL;
+    bool ended = false;
     if (_setjmp(act.jump) == 0) {
         next = start ? start(L, arg) : start_pending(g);
     } else {
         g->exec_depth = act.depth;
-        if (act.status == LUA_KILLED) {
-            luD_dropthreads(g, act.L);
-            g->activation = act.previous;
-            return LUA_KILLED;
-        }
-        if (!unwind(&act, &next)) {
-            g->activation = act.previous;
-            return act.status;
-        }
+        ended = act.status == LUA_KILLED || !unwind(&act, &next);
     }
-    int left = next ? luV_execute(next) : g->leave;
-    BASE_ASSERT(left != EXEC_PROTECT);
+    int status = act.status;
+    if (!ended) {
+        int left = run_loop(g, next);
+        BASE_ASSERT(left != EXEC_PROTECT);
+        status = left == EXEC_YIELD ? LUA_YIELD : LUA_OK;
+    }
     g->activation = act.previous;
-    return left == EXEC_YIELD ? LUA_YIELD : LUA_OK;
+    g->running = act.outside;
+    if (!act.previous)
+        luY_left(L);
+    return status;
 }
 
 /* ---- calls from C ---------------------------------------------------------------------------- */
@@ -502,7 +580,7 @@ void luD_call(lua_State *L, Value *func, int nresults)
     g->exec_depth++;
     ptrdiff_t floor = (char *)L->ci - (char *)L->ci_base;
     lua_State *next = luD_precall(L, func, nresults, CALL_ENTRY);
-    int left = next ? luV_execute(next) : g->leave;
+    int left = run_loop(g, next);
     if (left == EXEC_PROTECT) {
         int status = run_protected(L, floor, NULL, NULL);
         if (status > LUA_YIELD)
@@ -518,6 +596,20 @@ static lua_State *start_resume(lua_State *L, void *arg)
     return go_on(L, *(int *)arg);
 }
 
+/* The error on top of L is raised where L, or what it broke with, waits. */
+static lua_State *start_error(lua_State *L, void *arg)
+{
+    (void)arg;
+    lua_State *co = L->status == LUA_BREAK ? mend_break(L) : L;
+    if (co != L) {
+        luD_push(co, L->top[-1]); /* EXTRA_STACK */
+        L->top--;
+    }
+    co->status = LUA_OK;
+    co->base = co->ci->base;
+    luD_throw(co, LUA_ERRRUN);
+}
+
 static int resume_error(lua_State *L, const char *text, int nargs)
 {
     L->top -= nargs;
@@ -526,51 +618,48 @@ static int resume_error(lua_State *L, const char *text, int nargs)
     return LUA_ERRRUN;
 }
 
-int lua_resume(lua_State *L, lua_State *from, int nargs)
+static int resume_by_host(lua_State *L, lua_State *from, int nargs,
+                          lua_State *(*start)(lua_State *L, void *arg))
 {
     Global_ *g = G(L);
     if ((L->status != LUA_OK && L->status != LUA_YIELD && L->status != LUA_BREAK) ||
         (L->status == LUA_OK && L->ci != L->ci_base))
         return resume_error(L, "cannot resume non-suspended coroutine", nargs);
-    if (from && from->c_calls >= LUAI_MAXCCALLS)
+    if ((from && from->c_calls >= LUAI_MAXCCALLS) ||
+        (g->activation && (char *)__builtin_frame_address(0) < g->c_stack_limit))
         return resume_error(L, "C stack overflow", nargs);
     lua_State *running = g->running;
-    uint16_t depth = g->exec_depth;
     L->from = NULL;
     L->resumed_by_vm = false;
-    L->running = true;
-    L->c_calls = L->base_c_calls = (uint16_t)(from ? from->c_calls + 1 : 1);
-    L->handlers = 0;
-    g->running = L;
+    set_running(L, from ? from->c_calls + 1 : 1);
+    g->running = running; /* run_protected notes it and makes L the running one */
     g->exec_depth++;
-    int status = run_protected(L, 0, start_resume, &nargs);
-    g->exec_depth = depth;
-    g->running = running;
+    int status = run_protected(L, 0, start, &nargs);
+    g->exec_depth--;
     L->running = false;
-    if (status > LUA_YIELD) {
+    if (status == LUA_YIELD)
+        return L->status;
+    if (status == LUA_KILLED) {
+        luD_killthread(L);
+    } else if (status != LUA_OK) {
+        Value error;
+        luD_seterror(L, status, &error);
         L->status = (uint8_t)status;
-        if (status != LUA_KILLED) {
-            Value error;
-            luD_seterror(L, status, &error);
-            luF_close(L, L->stack);
-            luD_push(L, error);
-        }
-    } else if (status == LUA_YIELD) {
-        status = L->status;
+        L->handlers = 0;
+        luF_close(L, L->stack);
+        luD_push(L, error);
     }
     return status;
 }
 
+int lua_resume(lua_State *L, lua_State *from, int nargs)
+{
+    return resume_by_host(L, from, nargs, start_resume);
+}
+
 int lua_resumeerror(lua_State *L, lua_State *from)
 {
-    (void)from;
-    if (L->status != LUA_YIELD && L->status != LUA_BREAK)
-        return resume_error(L, "cannot resume non-suspended coroutine", 1);
-    L->status = LUA_ERRRUN; /* as if it had raised it: it dies */
-    Value error = L->top[-1];
-    luF_close(L, L->stack);
-    L->top[-1] = error;
-    return LUA_ERRRUN;
+    return resume_by_host(L, from, 1, start_error);
 }
 
 int lua_yield(lua_State *L, int nresults)
@@ -583,7 +672,14 @@ int lua_yield(lua_State *L, int nresults)
 
 int lua_break(lua_State *L)
 {
-    check_yieldable(L);
+    for (lua_State *co = L;; co = co->from) { /* all that wait for it break too */
+        if (co->c_calls > co->base_c_calls)
+            luD_error(L, "attempt to break across metamethod/C-call boundary");
+        if (!co->running)
+            luaL_error(L, "attempt to yield from outside a coroutine");
+        if (!co->resumed_by_vm)
+            break;
+    }
     L->status = LUA_BREAK;
     return NATIVE_YIELD;
 }

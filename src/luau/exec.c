@@ -248,12 +248,12 @@ static BASE_NOINLINE void prepare_generic_for(lua_State *L, ptrdiff_t at)
         L->top -= 3;
         memcpy(ra, L->top, 3 * sizeof(Value));
         L->top = L->ci->top;
-        if (val_isnil(ra[0]))
+        if (val_isfalsy(ra[0])) /* in the loop nil and false stand for direct iteration */
             luD_typeerror(L, ra[0], "call");
         use_direct_iteration(ra);
         return;
     }
-    if (!val_isnil(luTM_of(L, ra[0], TM_CALL)))
+    if (!val_isfalsy(ra[0]) && !val_isnil(luTM_of(L, ra[0], TM_CALL)))
         return;
     if (!val_istable(ra[0]))
         luD_typeerror(L, ra[0], "iterate over");

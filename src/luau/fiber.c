@@ -88,6 +88,7 @@ struct luau_Fiber {
     void (*work)(lua_State *L, void *arg);
     void *arg;
     bool started, finished;
+    bool held;     /* parked where code cleans up itself (luau_pollkill) */
 };
 
 struct luau_Fibers {
@@ -306,21 +307,73 @@ static void account(Global_ *g, uint64_t now)
     g->entered_ns = now;
 }
 
+/* Lowest address that native code may use: of the fiber, or, for want of knowledge, of that much of
+ * the OS thread's stack. */
+static char *stack_limit(lua_State *L)
+{
+    struct luau_Fiber *fiber = G(L)->fiber;
+    char *here = __builtin_frame_address(0);
+    if (fiber) {
+        char *low = fiber->stack.memory + GUARD_BYTES;
+        if (here > low && here < fiber->stack.memory + fiber->stack.bytes)
+            return low + STACK_MARGIN_BYTES;
+    }
+    return here - THREAD_STACK_BYTES + STACK_MARGIN_BYTES;
+}
+
+/* From now on polls look at that word. A request made before is seen by the first of them: ask()
+ * sets the word that it finds, and the requests are looked at here after the change. */
+static void look_at(Global_ *g, _Atomic(uint32_t) *word)
+{
+    atomic_store_explicit(&g->interrupt, word, memory_order_seq_cst);
+    if (atomic_load_explicit(&g->requests, memory_order_seq_cst))
+        atomic_store_explicit(word, 1, memory_order_relaxed);
+}
+
 static void enter(Global_ *g, luau_Fibers *pool)
 {
+    g->timed = true;
     g->entered_ns = g->slice_start_ns = luY_now_ns();
-    /* Release, with the acquire in ask(): a request made before is seen by the first poll, because
-     * ask() sets the word it finds and the requests are looked at here as well. */
-    atomic_store_explicit(&g->interrupt, &pool->interrupt, memory_order_seq_cst);
-    if (atomic_load_explicit(&g->requests, memory_order_seq_cst))
-        luau_fibers_tick(pool);
+    look_at(g, &pool->interrupt);
 }
 
 static void leave(Global_ *g)
 {
     account(g, luY_now_ns());
-    atomic_store_explicit(&g->interrupt, &g->own_interrupt, memory_order_seq_cst);
+    g->timed = false;
     atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PREEMPT, memory_order_relaxed);
+    look_at(g, &g->own_interrupt);
+}
+
+void luau_enter(luau_Fibers *pool, lua_State *L)
+{
+    Global_ *g = G(L);
+    BASE_ASSERT(!g->timed && !g->activation);
+    g->gc.futile = 0;
+    enter(g, pool);
+}
+
+void luau_leave(lua_State *L)
+{
+    Global_ *g = G(L);
+    BASE_ASSERT(g->timed && !g->fiber && !g->activation);
+    leave(g);
+}
+
+void luY_entered(lua_State *L)
+{
+    Global_ *g = G(L);
+    g->c_stack_limit = stack_limit(L);
+    if (!g->timed)
+        g->entered_ns = luY_now_ns();
+}
+
+void luY_left(lua_State *L)
+{
+    Global_ *g = G(L);
+    g->c_stack_limit = NULL;
+    if (!g->timed)
+        account(g, luY_now_ns());
 }
 
 /* The stack of a pooled fiber never ends: after each work it waits in the pool for the next, so
@@ -349,7 +402,7 @@ static int after_switch(struct luau_Fiber *fiber)
 int luau_run(luau_Fibers *pool, lua_State *L, void (*work)(lua_State *L, void *arg), void *arg)
 {
     Global_ *g = G(L);
-    BASE_ASSERT(!g->fiber);
+    BASE_ASSERT(!g->timed && !g->fiber && !g->activation);
     struct luau_Fiber *fiber = take_fiber(pool);
     if (!fiber)
         return LUAU_NOSTACK;
@@ -385,27 +438,32 @@ int luau_isparked(lua_State *L)
     return G(L)->fiber != NULL;
 }
 
+/* Only what waits in luau_pollkill runs once more: it is told of a kill, and cleans up; the kill that
+ * follows comes back here (luY_leavekilled). Nothing else of the VM needs its C frames. */
 void luau_abandon(lua_State *L)
 {
     Global_ *g = G(L);
-    if (!g->fiber)
+    struct luau_Fiber *fiber = g->fiber;
+    if (!fiber)
         return;
-    g->fiber->pool->made--; /* its stack is in the middle of something: not for the next one */
-    free_fiber(g->fiber);
+    if (fiber->held) {
+        g->abandoned = true;
+        luau_kill(L, LUAU_KILL_HOST);
+        enter(g, fiber->pool);
+        switch_context(&fiber->outside, &fiber->inside, false);
+        leave(g);
+    }
+    fiber->pool->made--; /* its stack is in the middle of something: not for the next one */
+    free_fiber(fiber);
     g->fiber = NULL;
     g->activation = NULL;
 }
 
-char *luY_stacklimit(lua_State *L)
+void luY_leavekilled(lua_State *L)
 {
-    struct luau_Fiber *fiber = G(L)->fiber;
-    char *here = __builtin_frame_address(0);
-    if (fiber) {
-        char *low = fiber->stack.memory + GUARD_BYTES;
-        if (here > low && here < fiber->stack.memory + fiber->stack.bytes)
-            return low + STACK_MARGIN_BYTES;
-    }
-    return here - THREAD_STACK_BYTES + STACK_MARGIN_BYTES;
+    Global_ *g = G(L);
+    if (BASE_UNLIKELY(g->abandoned && g->fiber))
+        switch_context(&g->fiber->inside, &g->fiber->outside, true);
 }
 
 /* ---- requests and polls ---------------------------------------------------------------------- */
@@ -417,9 +475,17 @@ static void ask(Global_ *g, uint32_t request)
     atomic_store_explicit(word, 1, memory_order_seq_cst);
 }
 
+/* The first reason stays. */
 void luau_kill(lua_State *L, int reason)
 {
-    ask(G(L), REQUEST_KILL | ((uint32_t)reason << 8));
+    Global_ *g = G(L);
+    uint32_t wanted = REQUEST_KILL | (uint32_t)(reason > 0 ? reason : LUAU_KILL_HOST) << 8;
+    uint32_t old = atomic_load_explicit(&g->requests, memory_order_seq_cst);
+    while (!(old & REQUEST_KILL) && !atomic_compare_exchange_weak_explicit(
+                                        &g->requests, &old, old | wanted, memory_order_seq_cst,
+                                        memory_order_seq_cst))
+        continue;
+    ask(g, 0);
 }
 
 void luau_preempt(lua_State *L)
@@ -494,15 +560,17 @@ void luY_setkill(lua_State *L, int reason)
     }
 }
 
-static void park(Global_ *g)
+static void park(Global_ *g, bool held)
 {
     struct luau_Fiber *fiber = g->fiber;
     g->preemptions++;
+    fiber->held = held;
     switch_context(&fiber->inside, &fiber->outside, false);
 }
 
-/* Looks at all reasons; parks if it is time. True: the VM must stop. */
-static bool poll_slow(lua_State *L)
+/* Looks at all reasons; parks if it is time. True: the VM must stop. held: the caller will go on
+ * even then. */
+static bool poll_slow(lua_State *L, bool held)
 {
     Global_ *g = G(L);
     _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
@@ -510,7 +578,7 @@ static bool poll_slow(lua_State *L)
         atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
         uint64_t now = luY_now_ns();
-        if (g->fiber)
+        if (g->timed || g->activation)
             account(g, now);
         int reason = find_kill_reason(g, requests, now);
         if (reason) {
@@ -518,17 +586,22 @@ static bool poll_slow(lua_State *L)
             atomic_store_explicit(word, 1, memory_order_relaxed); /* polls after a refusal see it */
             return true;
         }
-        bool slice_over = g->slice_ns && now - g->slice_start_ns >= g->slice_ns;
-        if (!g->fiber || !(slice_over || requests & REQUEST_PREEMPT))
+        if (!g->fiber) { /* nothing can park */
+            atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PREEMPT,
+                                      memory_order_relaxed);
             return false;
-        park(g); /* comes back with a new slice; look again: it may have been killed meanwhile */
+        }
+        bool slice_over = g->slice_ns && now - g->slice_start_ns >= g->slice_ns;
+        if (!slice_over && !(requests & REQUEST_PREEMPT))
+            return false;
+        park(g, held); /* comes back with a new slice; look again: it may have been killed meanwhile */
     }
 }
 
 void luY_pollslow(lua_State *L)
 {
     Global_ *g = G(L);
-    if (poll_slow(L))
+    if (poll_slow(L, false))
         luD_kill(L);
     if (g->callbacks.interrupt)
         g->callbacks.interrupt(L);
@@ -545,7 +618,7 @@ int luau_pollkill(lua_State *L)
     _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
     if (BASE_LIKELY(!atomic_load_explicit(word, memory_order_relaxed)))
         return 0;
-    return poll_slow(L);
+    return poll_slow(L, true);
 }
 
 /* ---- ticker ---------------------------------------------------------------------------------- */

@@ -20,11 +20,12 @@ void luY_setkill(lua_State *L, int reason);
  * not unwind past its own frame. */
 int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg);
 
-/* Lowest usable address of the native stack that the caller runs on (with a margin), for
- * Global_.c_stack_limit: of the fiber, or of the OS thread. */
-char *luY_stacklimit(lua_State *L);
+/* The outermost activation begins and ends: account of time, limit of the native stack. */
+void luY_entered(lua_State *L);
+void luY_left(lua_State *L);
+/* A kill is about to unwind: does not return if the VM was abandoned. */
+void luY_leavekilled(lua_State *L);
 
-/* Account of processor time around host calls (nesting counts once). */
-uint64_t luY_now_ns(void);
+uint64_t luY_now_ns(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -264,7 +264,8 @@ LUA_API int lua_break(lua_State *L);
  * start). LUA_YIELD or LUA_OK: results are on its stack; else the error value. `from` may be
  * NULL. */
 LUA_API int lua_resume(lua_State *L, lua_State *from, int nargs);
-LUA_API int lua_resumeerror(lua_State *L, lua_State *from); /* raises the value on top inside L */
+/* The same, but raises the value on top where L waits: its pcalls may catch it. */
+LUA_API int lua_resumeerror(lua_State *L, lua_State *from);
 LUA_API int lua_status(lua_State *L);
 LUA_API int lua_costatus(lua_State *L, lua_State *co);
 LUA_API int lua_isyieldable(lua_State *L);
@@ -338,6 +339,15 @@ LUA_API luau_Ticker *luau_ticker_new(unsigned period_us);
 LUA_API int luau_ticker_add(luau_Ticker *ticker, luau_Fibers *pool);
 LUA_API void luau_ticker_remove(luau_Ticker *ticker, luau_Fibers *pool);
 LUA_API void luau_ticker_free(luau_Ticker *ticker);
+
+/* Hosts that use no fibers. Time spent in the outermost call into the VM (lua_pcall, luau_protect,
+ * lua_resume) is counted, and luau_kill works, without more. For limits on processor time and
+ * deadlines somebody must make the VM look at the clock now and then. A ticker cannot know how long
+ * a VM lives, so it ticks pools: between luau_enter and luau_leave (around calls, on the pool's OS
+ * thread) the VM looks at the word of the pool. Nothing parks there: slices and luau_preempt have
+ * no effect. */
+LUA_API void luau_enter(luau_Fibers *pool, lua_State *L);
+LUA_API void luau_leave(lua_State *L);
 
 enum luau_RunResult { LUAU_DONE = 0, LUAU_PARKED = 1, LUAU_NOSTACK = 2 };
 /* Runs host code that uses the VM on a fiber of the pool. LUAU_DONE when it returned; LUAU_PARKED

@@ -140,6 +140,7 @@ void lua_resetthread(lua_State *L)
     L->ci = ci;
     L->base = L->top = ci->base;
     L->status = LUA_OK;
+    L->from = NULL;
     L->c_calls = L->base_c_calls = 0;
     L->handlers = 0;
     L->namecall = NULL;

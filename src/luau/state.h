@@ -116,6 +116,8 @@ struct Global_ {
     /* -- limits and account: the running thread -- */
     uint64_t cpu_ns, cpu_limit_ns, cpu_mark_ns, deadline_ns, slice_ns, slice_start_ns, entered_ns;
     uint64_t preemptions;
+    bool timed;            /* between luau_run or luau_enter and their ends: they account */
+    bool abandoned;        /* by luau_abandon: a kill leaves the fiber for good */
     int kill_reason;
     struct luau_Fiber *fiber; /* it runs on, or is parked on */
     int test_modes;
