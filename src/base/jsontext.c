@@ -390,6 +390,8 @@ bool json_number(JsonReader *r, JsonNumber *number)
 
 void json_open(JsonReader *r, const char *text, size_t length)
 {
+    if (length == 0)
+        text = ""; /* there may be none */
     *r = (JsonReader){.start = text, .p = text, .end = text + length};
 }
 

@@ -138,7 +138,8 @@ CallInfo *luD_growci(lua_State *L)
     int size = L->ci_size * 2;
     if (size > limit)
         size = limit;
-    size_t old_bytes = (size_t)L->ci_size * sizeof(CallInfo), bytes = (size_t)size * sizeof(CallInfo);
+    size_t old_bytes = (size_t)L->ci_size * sizeof(CallInfo);
+    size_t bytes = (size_t)size * sizeof(CallInfo);
     if (bytes >= TABLE_BIG)
         luH_reserve(L, bytes);
     set_ci(L, luH_realloc(L, L->ci_base, old_bytes, bytes), size);

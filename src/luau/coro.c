@@ -245,7 +245,8 @@ static lua_State *do_resume(lua_State *L, lua_State *co, Value *args, int nargs,
         luaL_error(L, "too many arguments to resume");
     ptrdiff_t at = luD_savestack(L, args);
     check_room(co, nargs + 1);
-    memcpy(co->top, luD_restorestack(L, at), (size_t)nargs * sizeof(Value));
+    L->top = luD_restorestack(L, at);
+    memcpy(co->top, L->top, (size_t)nargs * sizeof(Value));
     co->top += nargs;
     co->from = L;
     co->resumed_by_vm = true;
@@ -442,8 +443,10 @@ static void restore_depths(lua_State *L, const Activation *act)
 {
     bool same = act->L == L;
     L->c_calls = same ? act->c_calls : L->base_c_calls;
-    if (L->handlers == 0)
+    if (L->handlers == 0) { /* a handler that returned may have used the reserve */
+        luD_dropreserve(L);
         return;
+    }
     L->handlers = same ? act->handlers : 0;
     CallInfo *floor = same ? (CallInfo *)((char *)L->ci_base + act->ci) : L->ci_base;
     for (CallInfo *ci = L->ci; ci > floor; ci--)

@@ -452,8 +452,10 @@ static BASE_NOINLINE int get_varargs(lua_State *L, int reg, int wanted)
                 for (; n < wanted; n++)                                                            \
                     ra[n] = VAL_NIL;                                                               \
         }                                                                                          \
-        if (BASE_UNLIKELY(luG_isdue(g) && wanted >= 0))                                            \
+        if (BASE_UNLIKELY(luG_isdue(g) && wanted >= 0)) {                                          \
+            L->top = L->ci->top; /* there may be more results than there were open arguments */    \
             PROTECT(luG_step(L));                                                                  \
+        }                                                                                          \
     } while (0)
 
 int luV_execute(lua_State *L)

@@ -438,8 +438,8 @@ int luau_isparked(lua_State *L)
     return G(L)->fiber != NULL;
 }
 
-/* Only what waits in luau_pollkill runs once more: it is told of a kill, and cleans up; the kill that
- * follows comes back here (luY_leavekilled). Nothing else of the VM needs its C frames. */
+/* Only what waits in luau_pollkill runs once more: it is told of a kill, and cleans up; the kill
+ * that follows comes back here (luY_leavekilled). Nothing else of the VM needs its C frames. */
 void luau_abandon(lua_State *L)
 {
     Global_ *g = G(L);
@@ -594,7 +594,7 @@ static bool poll_slow(lua_State *L, bool held)
         bool slice_over = g->slice_ns && now - g->slice_start_ns >= g->slice_ns;
         if (!slice_over && !(requests & REQUEST_PREEMPT))
             return false;
-        park(g, held); /* comes back with a new slice; look again: it may have been killed meanwhile */
+        park(g, held); /* comes back with a new slice; look again: it may have been killed */
     }
 }
 

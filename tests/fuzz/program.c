@@ -996,7 +996,7 @@ void program_write(Strbuf *out, FuzzBytes *input, const ProgramOptions *options)
     Writer w = {.out = out, .in = input, .options = options, .vararg = true};
     /* Stored to once more, so that the functions that use it are new objects each time at all levels
      * of optimisation. */
-    put(&w, "local T, P, K = ... T = T");
+    put(&w, "local T, P, K = ... T = T math.randomseed(7)");
     while (bytes_left(input) && out->length < PROGRAM_BYTES_MAX) {
         put(&w, " P(pcall(function(...) "); /* what fails does not end the program */
         for (int i = 0; i < GROUP_STATEMENTS && !is_full(&w); i++) {

@@ -231,20 +231,38 @@ class Table:
             if node.value is not None:
                 yield node.key, node.value
 
+    def slot(self, n):
+        return self.array[n - 1]
+
+    def remember(self, border):
+        if self.free == 0: # no hash part, or no free node left in it
+            self.border = border
+        return border
+
     def length(self):
-        """As if no border were remembered between calls."""
         size = len(self.array)
-        if size and self.array[size - 1] is not None:
+        if self.free > 0:
+            self.border = 0 # the place serves the free nodes
+        border = self.border or size
+        if border > 0:
+            if self.slot(size) is not None and not self.nodes:
+                return size
+            if border < size and self.slot(border) is not None and self.slot(border + 1) is None:
+                return border
+            if border < size and self.slot(border) is None:
+                if border >= 2 and self.slot(border - 1) is not None:
+                    return self.remember(border - 1)
+            elif border + 1 < size and self.slot(border + 1) is not None and self.slot(border + 2) is None:
+                return self.remember(border + 1)
+        if not size or self.slot(size) is not None:
             return size
-        if not size:
-            return 0
         base, rest = 1, size
         while rest // 2 > 0:
             half = rest // 2
-            if self.array[base + half - 1] is not None:
+            if self.slot(base + half) is not None:
                 base += half
             rest -= half
-        return base if self.array[base - 1] is not None else base - 1
+        return self.remember(base if self.slot(base) is not None else base - 1)
 
 
 def source(key):
@@ -348,6 +366,30 @@ def length_script(path):
     write(path, lines)
 
 
+def border_script(path):
+    """The remembered border, over many changes and questions."""
+    lines = [HEAD % "#t again and again while slots come and go"]
+    for program in range(60):
+        size = random.randint(2, 24)
+        names = random.choice([0, 0, 1, 2, 4]) # powers of two: no free node is left
+        table = Table(size, names)
+        for i in range(size):
+            table.array[i] = 1
+        for name in NAMES[:names]:
+            table.set(name, 1)
+        # a node counts as free until the search for one has passed it
+        fields = ["1"] * size + ["%s = 1" % name for name in NAMES[:names]]
+        lines.append("do\n    local t = { %s }\n" % ", ".join(fields))
+        for _ in range(25):
+            at = random.randint(1, size) if random.random() < 0.5 else max(1, size - random.randint(0, 4))
+            value = random.choice([None, None, 1])
+            table.set(at, value)
+            lines.append("    t[%d] = %s" % (at, "1" if value else "nil"))
+            lines.append(" print(#t) -- expect: %d\n" % table.length())
+        lines.append("end\n")
+    write(path, lines)
+
+
 def constructor_script(path):
     lines = [HEAD % "order of constructors with names and items"]
     for _ in range(120):
@@ -372,6 +414,28 @@ def constructor_script(path):
             table.set(key, 1)
             lines.append("    t[%s] = 1\n" % source(key))
         lines.append("    order(t) -- expect: %s\nend\n" % order(table))
+    write(path, lines)
+
+
+def predicted_script(path):
+    """`local t = {}` is sized for the stores of names that follow in its scope."""
+    lines = [HEAD % "empty constructors are sized by the stores that follow"]
+    for program in range(80):
+        names = [random.choice(NAMES) for _ in range(random.randint(1, 12))]
+        table = Table(0, len(set(names)))
+        metatable = program % 4 == 0
+        lines.append("do\n    local t = %s\n" % ("setmetatable({}, {})" if metatable else "{}"))
+        nested = program % 3 == 0
+        for i, name in enumerate(names):
+            table.set(name, 1)
+            form = random.choice(["t.%s = 1", "t.%s = 1", "function t.%s() end", "function t:%s() end"])
+            text = "    " + form % name
+            lines.append("    do\n    " + text + "\n    end\n" if nested and i % 2 else text + "\n")
+        for _ in range(random.randint(0, 4)):
+            key = "late_%d" % random.randint(1, 30)
+            table.set(key, 1)
+            lines.append("    t[\"late_\" .. %s] = 1\n" % key[5:])
+        lines.append("    order(t)\n    -- expect: %s\nend\n" % order(table))
     write(path, lines)
 
 
@@ -408,7 +472,9 @@ def main():
     order_script(folder + "/order-mixed.luau", "keys of all kinds", "sSiIfb", 60, 60, 0.2)
     order_script(folder + "/order-churn.luau", "many removals", "sSiI", 40, 80, 0.45)
     length_script(folder + "/length-with-holes.luau")
+    border_script(folder + "/length-remembered.luau")
     constructor_script(folder + "/order-constructors.luau")
+    predicted_script(folder + "/order-predicted.luau")
     clone_script(folder + "/order-clone.luau")
 
 
