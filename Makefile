@@ -57,12 +57,13 @@ asan: deps
 	@ninja -C build-asan -j $(JOBS)
 	@$(test) -C build-asan --timeout-multiplier 4
 
+# What runs on several threads: scripts and the attacks of tests/hostile have one each.
 tsan: deps
 	@tools/install-deps.sh clang
 	@CC=clang $(configure) build-tsan -Doptimization=2 -Ddebug=true -Db_sanitize=thread \
 		-Db_lundef=false -Dluau_debug=true -Ddefault_library=static -Dwerror=$(WERROR)
 	@ninja -C build-tsan -j $(JOBS)
-	@$(test) -C build-tsan --timeout-multiplier 6
+	@$(test) -C build-tsan --timeout-multiplier 6 --suite unit --suite http --suite cli
 
 debug: deps
 	@$(configure) build-debug -Doptimization=2 -Ddebug=true -Dluau_debug=true \

@@ -1,6 +1,8 @@
 /* template-worker check: every syntax error that can be found, in one go. */
+#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "cli/cli.h"
 
@@ -8,10 +10,11 @@ enum { DIAGNOSTICS_MAX = 100 };
 
 static void print_help(void)
 {
-    puts("usage: template-worker check FILE...\n"
+    puts("usage: template-worker check FILE-OR-FOLDER...\n"
          "\n"
-         "Compiles the files without running them and reports every syntax error found, with\n"
-         "the line and a mark under the place. Exit status 1 if there was any.");
+         "Compiles the files, and the .luau and .lua files of the folders, without running\n"
+         "them, and reports every syntax error found, with the line and a mark under the\n"
+         "place. Exit status 1 if there was any.");
 }
 
 /* 1 if the file is not fine. */
@@ -45,10 +48,48 @@ static int check_file(const char *path)
     return failed;
 }
 
+static bool is_source(const char *name)
+{
+    const char *dot = strrchr(name, '.');
+    return name[0] != '.' && dot && (strcmp(dot, ".luau") == 0 || strcmp(dot, ".lua") == 0);
+}
+
+static int by_name(const FTSENT **a, const FTSENT **b)
+{
+    return strcmp((*a)->fts_name, (*b)->fts_name);
+}
+
+/* Everything in it that looks like a source, in the order of names; hidden folders are left out. */
+static int check_folder(const char *path)
+{
+    char *paths[] = {(char *)(uintptr_t)path, NULL};
+    FTS *walk = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, by_name);
+    int failed = 0;
+    for (FTSENT *item; walk && (item = fts_read(walk)) != NULL;) {
+        if (item->fts_info == FTS_D && item->fts_level > 0 && item->fts_name[0] == '.')
+            fts_set(walk, item, FTS_SKIP);
+        else if (item->fts_info == FTS_F && is_source(item->fts_name))
+            failed |= check_file(item->fts_path);
+        if (item->fts_info == FTS_DNR || item->fts_info == FTS_ERR || item->fts_info == FTS_NS) {
+            cli_fileerror(item->fts_path, item->fts_errno, 0);
+            failed = 1;
+        }
+    }
+    if (walk)
+        fts_close(walk);
+    return failed;
+}
+
+static int check_path(const char *path)
+{
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode) ? check_folder(path) : check_file(path);
+}
+
 int cmd_check(int argc, char **argv)
 {
     static const struct option options[] = {{"help", no_argument, NULL, 'h'}, {0}};
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+    for (int option; (option = cli_option(argc, argv, ":h", options)) != -1;) {
         if (option == 'h') {
             print_help();
             return EXIT_SUCCESS;
@@ -61,6 +102,6 @@ int cmd_check(int argc, char **argv)
     }
     int failed = 0;
     for (int i = optind; i < argc; i++)
-        failed |= check_file(argv[i]);
+        failed |= check_path(argv[i]);
     return failed ? EXIT_WORK_FAILED : EXIT_SUCCESS;
 }

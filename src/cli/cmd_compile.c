@@ -54,7 +54,7 @@ int cmd_compile(int argc, char **argv)
         {"help", no_argument, NULL, 'h'}, {"list", no_argument, NULL, 'l'}, {0}};
     int optimization = -1;
     uint64_t level;
-    for (int option; (option = getopt_long(argc, argv, "hO:", options, NULL)) != -1;) {
+    for (int option; (option = cli_option(argc, argv, ":hO:", options)) != -1;) {
         switch (option) {
         case 'h': print_help(); return EXIT_SUCCESS;
         case 'l': break;

@@ -29,7 +29,8 @@ static void print_help(void)
          "goes to standard output, warnings to standard error, and the value it returns is\n"
          "printed last, as JSON.\n"
          "\n"
-         "  --event FILE   the event, a JSON object: {\"name\": ..., \"data\": ..., ...}\n"
+         "  --event FILE   the event, a JSON object: {\"name\": ..., \"data\": ..., ...};\n"
+         "                 - reads it from standard input\n"
          "                 (default: {\"name\": \"Run\"})\n"
          "  --guild ID     the guild (default: 1)\n"
          "  --bare         run a plain Luau program instead: the whole standard library,\n"
@@ -63,17 +64,22 @@ static bool read_event(const char *path, Strbuf *text, KhronosEvent *event)
     if (!path) {
         strbuf_puts(text, "{\"name\":\"Run\"}");
     } else {
-        int code = strbuf_readfile(text, path, EVENT_MAX_BYTES);
+        const char *file = strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+        int code = strbuf_readfile(text, file, EVENT_MAX_BYTES);
         if (code != 0) {
-            cli_error("%s: %s", path,
-                      code == EFBIG ? "larger than 4 MiB" : strerror_r(code, error, sizeof(error)));
+            cli_fileerror(path, code, EVENT_MAX_BYTES >> 20);
             return false;
         }
+    }
+    if (text->length == 0) {
+        cli_error("%s: no event in it, it is empty", path);
+        return false;
     }
     json_open(&reader, text->data, text->length);
     bool ok = event_read(&reader, "", event, error, sizeof(error));
     if (ok && !json_end(&reader)) {
-        json_describe(&reader, error, sizeof(error));
+        size_t length = (size_t)snprintf(error, sizeof(error), "invalid JSON: ");
+        json_describe(&reader, error + length, sizeof(error) - length);
         ok = false;
     }
     if (!ok)
@@ -94,7 +100,8 @@ static int print_outcome(KhronosExecution *x, const Strbuf *result)
         }
         return EXIT_SUCCESS;
     }
-    fprintf(stderr, "%s\n", strbuf_cstr(&x->message));
+    fwrite(strbuf_cstr(&x->message), 1, x->message.length, stderr); /* may have a NUL in it */
+    fputc('\n', stderr);
     if (x->status == KHRONOS_RUNTIME_ERROR && x->traceback.length > 0)
         fprintf(stderr, "stacktrace:\n%s", strbuf_cstr(&x->traceback));
     else if (x->path[0] != '\0' && x->status != KHRONOS_COMPILE_ERROR)
@@ -206,7 +213,7 @@ static int read_options(int argc, char **argv, RunOptions *run)
                                             {0}};
     /* "-": every argument comes in order, so that options may follow the file, but not with --bare,
      * whose arguments are the program's. */
-    for (int option; (option = getopt_long(argc, argv, "-h", options, NULL)) != -1;) {
+    for (int option; (option = cli_option(argc, argv, "-:h", options)) != -1;) {
         switch (option) {
         case 'h': print_help(); return EXIT_SUCCESS;
         case BARE: run->bare = true; break;

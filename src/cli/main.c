@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/jsontext.h"
 #include "cli/cli.h"
@@ -33,12 +34,12 @@ static void print_help(FILE *out)
         fprintf(out, "  %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fputs(
         "\n"
-        "  --help     this text; COMMAND --help tells about a command\n"
+        "  --help     this text; COMMAND --help, or help COMMAND, tells about a command\n"
         "  --version  the version\n"
         "\n"
         "examples:\n"
-        "  template-worker run --bare hello.luau\n"
-        "  template-worker run greet.luau --event member_join.json\n"
+        "  template-worker run --bare program.luau\n"
+        "  template-worker run templates/hello.luau --event event.json\n"
         "  template-worker serve --templates templates --port 60000\n"
         "\n"
         "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",
@@ -56,14 +57,39 @@ void cli_error(const char *format, ...)
     fputc('\n', stderr);
 }
 
-bool cli_readsource(const char *path, Strbuf *out)
+void cli_fileerror(const char *path, int code, int max_mib)
 {
     char text[128];
-    int code = strbuf_readfile(out, path, SOURCE_MAX_BYTES);
     if (code == EFBIG)
-        cli_error("%s: larger than %d MiB", path, SOURCE_MAX_BYTES >> 20);
-    else if (code != 0)
-        cli_error("%s: %s", path, strerror_r(code, text, sizeof(text)));
+        cli_error("%s: larger than %d MiB", path, max_mib);
+    else
+        cli_error("%s: %s", path[0] ? path : "''", strerror_r(code, text, sizeof(text)));
+}
+
+int cli_option(int argc, char **argv, const char *letters, const struct option *options)
+{
+    opterr = 0;
+    int option = getopt_long(argc, argv, letters, options, NULL);
+    const char *text = argv[optind > 1 ? optind - 1 : 1];
+    char letter[3] = {'-', (char)optopt, '\0'};
+    if (text[0] == '-' && text[1] != '-' && optopt > 0 && optopt < 128)
+        text = letter;
+    if (option == ':') {
+        cli_error("%s: option '%s' needs a value", argv[0], text);
+        return '?';
+    }
+    if (option == '?')
+        cli_error("%s: %s '%s'. See template-worker %s --help", argv[0],
+                  optopt == 0 || text == letter ? "unknown option" : "a value is too much:", text,
+                  argv[0]);
+    return option;
+}
+
+bool cli_readsource(const char *path, Strbuf *out)
+{
+    int code = strbuf_readfile(out, path, SOURCE_MAX_BYTES);
+    if (code != 0)
+        cli_fileerror(path, code, SOURCE_MAX_BYTES >> 20);
     if (code != 0 || !strbuf_reserve(out, 1))
         return false;
     if (out->length >= 2 && out->data[0] == '#' && out->data[1] == '!') {
@@ -77,8 +103,11 @@ bool cli_readsource(const char *path, Strbuf *out)
 void cli_diagnostic(const char *path, const char *source, size_t length,
                     const luau_Diagnostic *diagnostic)
 {
+    bool marked = length >= 3 && memcmp(source, "\xEF\xBB\xBF", 3) == 0;
     fprintf(stderr, "%s:%d:%d: %s\n", path, diagnostic->line, diagnostic->column,
-            diagnostic->message);
+            marked && diagnostic->line == 1
+                ? "the file begins with a byte order mark: save it as UTF-8 without one"
+                : diagnostic->message);
     const char *p = source, *end = source + length;
     for (int line = 1; line < diagnostic->line && p < end; line++) {
         const char *next = memchr(p, '\n', (size_t)(end - p));
@@ -122,24 +151,57 @@ bool cli_number(const char *option, const char *text, uint64_t min, uint64_t max
     return true;
 }
 
+static const struct Command *find_command(const char *name)
+{
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
+        if (strcmp(COMMANDS[i].name, name) == 0)
+            return &COMMANDS[i];
+    return NULL;
+}
+
+/* Whoever names a file wants it to run, most likely. */
+static void complain_command(const char *name)
+{
+    if (access(name, F_OK) == 0)
+        cli_error("'%s' is no command; to run it: template-worker run %s", name, name);
+    else
+        cli_error("there is no %s '%s'; see template-worker --help",
+                  name[0] == '-' ? "option" : "command", name);
+}
+
+/* help, or help COMMAND. */
+static int help(int argc, char **argv)
+{
+    static char option[] = "--help";
+    if (argc < 3) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    const struct Command *command = find_command(argv[2]);
+    if (!command) {
+        complain_command(argv[2]);
+        return EXIT_USAGE;
+    }
+    char *arguments[] = {argv[2], option, NULL};
+    return command->run(2, arguments);
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
     const char *name = argc > 1 ? argv[1] : "";
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        print_help(stdout);
-        return EXIT_SUCCESS;
-    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help(argc, argv);
     if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
         puts("template-worker " VERSION " (Luau for many, in C)");
         return EXIT_SUCCESS;
     }
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
-        if (strcmp(COMMANDS[i].name, name) == 0)
-            return COMMANDS[i].run(argc - 1, argv + 1);
+    const struct Command *command = find_command(name);
+    if (command)
+        return command->run(argc - 1, argv + 1);
     if (name[0] == '\0')
         print_help(stderr);
     else
-        cli_error("there is no command '%s'; see template-worker --help", name);
+        complain_command(name);
     return EXIT_USAGE;
 }

@@ -249,17 +249,24 @@ static int run_handler(lua_State *L, int status)
     return status;
 }
 
+/* Errors are looked for on the running thread; hosts may raise them on others. */
+static lua_State *place_error(lua_State *L)
+{
+    lua_State *running = G(L)->running;
+    if (!running || running == L)
+        return L;
+    luD_push(running, L->top[-1]);
+    L->top--;
+    return running;
+}
+
 void luD_throw(lua_State *L, int status)
 {
     Global_ *g = G(L);
     if (!g->activation)
         BASE_PANIC("error outside of a protected call: %s",
                    val_isstring(L->top[-1]) ? val_string(L->top[-1])->data : "(no text)");
-    if (g->running && g->running != L) { /* raised on a thread that does not run: it is misplaced */
-        luD_push(g->running, L->top[-1]);
-        L->top--;
-        L = g->running;
-    }
+    L = place_error(L);
     if (status == LUA_ERRRUN)
         status = run_handler(L, status);
     jump(g, g->activation, status);
@@ -269,6 +276,7 @@ void luD_rethrow(lua_State *L, int status)
 {
     Global_ *g = G(L);
     BASE_ASSERT(g->activation);
+    place_error(L);
     jump(g, g->activation, status);
 }
 

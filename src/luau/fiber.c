@@ -117,7 +117,8 @@ static void stack_free(NativeStack *stack)
 }
 
 /* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. `ending`: from will
- * not be switched to again. */
+ * not be switched to again. A context may be left from another stack than it was started on
+ * (luY_onbigstack), so what the sanitizers need to know of a stack is learned at each switch. */
 static void switch_context(Context *from, Context *to, bool ending)
 {
 #ifdef WITH_ASAN
@@ -125,15 +126,17 @@ static void switch_context(Context *from, Context *to, bool ending)
 #else
     (void)ending;
 #endif
+#ifdef WITH_TSAN
+    from->tsan = __tsan_get_current_fiber();
+#endif
     if (_setjmp(from->jump) == 0) {
-#ifdef WITH_TSAN /* it keeps jump buffers by fiber: ours is noted, the other's is looked up there  \
-                  */
+#ifdef WITH_TSAN /* after setjmp: it keeps jump buffers by fiber */
         __tsan_switch_to_fiber(to->tsan, 0);
 #endif
         _longjmp(to->jump, 1);
     }
 #ifdef WITH_ASAN
-    __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
+    __sanitizer_finish_switch_fiber(from->fake_stack, &to->stack, &to->stack_bytes);
 #endif
 }
 
@@ -189,7 +192,8 @@ static void start_on(NativeStack *stack, struct Launch *start)
         swapcontext(&unused, &context);
     }
 #ifdef WITH_ASAN
-    __sanitizer_finish_switch_fiber(start->back->fake_stack, NULL, NULL);
+    __sanitizer_finish_switch_fiber(start->back->fake_stack, &start->self->stack,
+                                    &start->self->stack_bytes);
 #endif
 }
 

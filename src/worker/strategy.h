@@ -14,6 +14,8 @@ typedef struct Strategy Strategy;
 typedef struct StrategyOps {
     /* Takes the action for its guild; completes it itself when it cannot. Any thread. */
     void (*submit)(Strategy *strategy, LuaVmAction *action);
+    /* See worker_begin. */
+    WorkerBegun (*begin)(WorkerSeat *seat, LuaVmAction *action);
     /* From now on actions are refused; waits until all taken ones are done. False: time is up. */
     bool (*drain)(Strategy *strategy, uint64_t timeout_ns);
     /* Refuses, stops what runs, completes everything, ends the threads, frees the strategy. */
@@ -24,6 +26,11 @@ typedef struct StrategyOps {
 /* Strategies embed it as their first member. */
 struct Strategy {
     const StrategyOps *ops;
+};
+
+/* Threads of strategies that have a WorkerIo embed it as their first member. */
+struct WorkerSeat {
+    Strategy *strategy;
 };
 
 /* M guilds on N threads. The options stay the caller's and outlive it. NULL: text in error. */

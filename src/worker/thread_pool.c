@@ -7,6 +7,10 @@
  * it (its native stack may hold addresses of that thread); all others go to whichever thread is
  * free.
  *
+ * The threads may serve sockets too (WorkerIo). What arrives for a guild at rest begins on the thread
+ * that received it (pool_begin): no queue, no other thread to wake. While guilds run, a thread looks
+ * at its sockets every IO_NS; without work it waits for both.
+ *
  * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
  * and at least a fifth of the time when level 0 never runs dry.
  *
@@ -30,17 +34,25 @@ enum {
 };
 #define COOL_NS CLOCK_NS_PER_S          /* idle for so long: the VM gives memory back */
 #define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
+#define IO_NS (200 * CLOCK_NS_PER_US)   /* longest time between two looks at the sockets, and a turn */
+#define SERVE_NS (2 * CLOCK_NS_PER_MS)  /* after which the guilds that wait have a turn again */
 
 typedef struct ThreadPool ThreadPool;
 
-typedef struct PoolThread {
+typedef struct PoolThread PoolThread;
+struct PoolThread {
+    WorkerSeat seat;
     ThreadPool *pool;
     pthread_t thread;
     luau_Fibers *fibers;
     EntryQueue parked;     /* only this thread touches it */
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
     bool parked_last;      /* the last such turn was a parked guild's */
-} PoolThread;
+    void *io;              /* NULL: none */
+    uint64_t served_ns;    /* when it last looked at the sockets */
+    PoolThread *idle_next; /* under the pool's lock, like the next */
+    bool idle;
+};
 
 struct ThreadPool {
     Strategy base;
@@ -49,14 +61,14 @@ struct ThreadPool {
     PoolThread *threads;
     int thread_count; /* started */
     pthread_mutex_t lock;
-    pthread_cond_t work;    /* to threads: a queue has an entry, or stopping */
+    pthread_cond_t work;    /* to threads without sockets: a queue has an entry, or stopping */
     pthread_cond_t drained; /* to drain: waiting became 0 */
     /* -- under the lock -- */
     IdMap registry;
     EntryQueue ready[ENTRY_LEVELS];
     ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
     int cooled; /* guilds shrunk since memory went back to the system */
-    int idle_threads;
+    PoolThread *idle_first; /* waiting for work; the last to come is the first to go */
     bool refusing; /* new actions */
     bool stopping; /* kill what runs, end the threads */
     WorkerStats stats;
@@ -74,12 +86,36 @@ static void complete(LuaVmAction *action, VmActionOutcome outcome)
 /* ---- Submitting -------------------------------------------------------------------------------
  */
 
+static void leave_idle_locked(PoolThread *thread)
+{
+    PoolThread **link = &thread->pool->idle_first;
+    if (!thread->idle)
+        return;
+    while (*link != thread)
+        link = &(*link)->idle_next;
+    *link = thread->idle_next;
+    thread->idle = false;
+}
+
+/* A thread that was woken counts as busy at once, so that the next entry wakes another. */
+static void wake_one_locked(ThreadPool *pool)
+{
+    PoolThread *thread = pool->idle_first;
+    if (!thread)
+        return;
+    if (!thread->io) {
+        pthread_cond_signal(&pool->work);
+        return;
+    }
+    leave_idle_locked(thread);
+    pool->options->io.wake(thread->io);
+}
+
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry)
 {
     entry->scheduled = true;
     entryqueue_put(&pool->ready[entry_level(entry, clock_monotonic_ns())], entry);
-    if (pool->idle_threads > 0)
-        pthread_cond_signal(&pool->work);
+    wake_one_locked(pool);
 }
 
 static ThreadEntry *find_entry_locked(ThreadPool *pool, uint64_t guild_id)
@@ -245,8 +281,6 @@ static void put_cooling_locked(ThreadPool *pool, ThreadEntry *entry)
         pool->cooling_first = entry;
     pool->cooling_last = entry;
     entry->cooling = true;
-    if (pool->idle_threads > 0 && pool->cooling_first == entry)
-        pthread_cond_signal(&pool->work); /* a thread that waits without an end must learn of it */
 }
 
 /* The action is done and completed: more mail, or rest. */
@@ -267,23 +301,62 @@ static void release_entry(ThreadPool *pool, ThreadEntry *entry, bool executed)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+/* True: the action is parked. */
+static bool one_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping,
+                     uint64_t start)
 {
-    uint64_t start = clock_monotonic_ns();
     bool heavy = entry_level(entry, start) > 0;
     bool parked = perform(self, entry, action, stopping);
     uint64_t end = clock_monotonic_ns();
     entry_charge(entry, start, end);
     if (heavy)
         self->other_end_ns = end;
-    if (parked) {
+    if (parked)
         entryqueue_put(&self->parked, entry);
+    return parked;
+}
+
+static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+{
+    if (one_turn(self, entry, action, stopping, clock_monotonic_ns()))
         return;
-    }
     bool executed = action->type == VM_ACTION_EXECUTE;
     VmActionOutcome outcome = action->outcome;
     complete(action, outcome); /* the action is its owner's again */
     release_entry(self->pool, entry, executed);
+}
+
+/* The guild, when it is at rest and its action may begin on this thread: not when it used much
+ * lately, when those that wait have waited long enough, or when another thread has nothing to do and
+ * this one has. */
+static ThreadEntry *claim_locked(PoolThread *self, const LuaVmAction *action, uint64_t now)
+{
+    ThreadPool *pool = self->pool;
+    if (pool->refusing || now - self->served_ns > SERVE_NS ||
+        (self->parked.first && pool->idle_first))
+        return NULL;
+    ThreadEntry *entry = find_entry_locked(pool, action->guild_id);
+    if (!entry || entry->scheduled || entry_level(entry, now) > 0)
+        return NULL;
+    entry->scheduled = true;
+    entry->mail_count++;
+    pool->stats.waiting++;
+    return entry;
+}
+
+static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
+{
+    PoolThread *self = (PoolThread *)seat;
+    uint64_t now = clock_monotonic_ns();
+    pthread_mutex_lock(&self->pool->lock);
+    ThreadEntry *entry = claim_locked(self, action, now);
+    pthread_mutex_unlock(&self->pool->lock);
+    if (!entry)
+        return WORKER_NOT_NOW;
+    if (one_turn(self, entry, action, false, now))
+        return WORKER_RUNS;
+    release_entry(self->pool, entry, action->type == VM_ACTION_EXECUTE);
+    return WORKER_DONE;
 }
 
 /* ---- Choosing ---------------------------------------------------------------------------------
@@ -337,9 +410,41 @@ static ThreadEntry *pick_cooled_locked(ThreadPool *pool, uint64_t now)
     return NULL;
 }
 
-static void wait_for_work_locked(ThreadPool *pool)
+/* Looks at the sockets, and at what arrived there. Without the lock. */
+static void serve(PoolThread *self, int timeout_ms)
 {
-    pool->idle_threads++;
+    const WorkerIo *io = &self->pool->options->io;
+    bool any = io->wait(self->io, timeout_ms);
+    self->served_ns = clock_monotonic_ns();
+    if (any)
+        io->serve(self->io);
+}
+
+static void wait_for_io_locked(PoolThread *self)
+{
+    ThreadPool *pool = self->pool;
+    int timeout_ms = pool->cooling_first ? (int)(COOL_NS / 4 / CLOCK_NS_PER_MS) : -1;
+    pthread_mutex_unlock(&pool->lock);
+    bool any = pool->options->io.wait(self->io, timeout_ms);
+    pthread_mutex_lock(&pool->lock);
+    leave_idle_locked(self);
+    pthread_mutex_unlock(&pool->lock);
+    self->served_ns = clock_monotonic_ns();
+    if (any)
+        pool->options->io.serve(self->io);
+    pthread_mutex_lock(&pool->lock);
+}
+
+static void wait_for_work_locked(PoolThread *self)
+{
+    ThreadPool *pool = self->pool;
+    self->idle = true;
+    self->idle_next = pool->idle_first;
+    pool->idle_first = self;
+    if (self->io) {
+        wait_for_io_locked(self);
+        return;
+    }
     if (pool->cooling_first) {
         uint64_t until = clock_monotonic_ns() + COOL_NS / 4;
         struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
@@ -348,7 +453,7 @@ static void wait_for_work_locked(ThreadPool *pool)
     } else {
         pthread_cond_wait(&pool->work, &pool->lock);
     }
-    pool->idle_threads--;
+    leave_idle_locked(self);
 }
 
 /* Shrinks without the lock; mail that came meanwhile makes the guild ready. */
@@ -387,13 +492,15 @@ static void *thread_main(void *arg)
             LuaVmAction *action = entry->current ? entry->current : entry_mail_take(entry);
             pthread_mutex_unlock(&pool->lock);
             take_turn(self, entry, action, stopping);
+            if (self->io && clock_monotonic_ns() - self->served_ns > IO_NS)
+                serve(self, 0);
             pthread_mutex_lock(&pool->lock);
         } else if (pool->stopping) {
             break;
         } else if ((entry = pick_cooled_locked(pool, clock_monotonic_ns())) != NULL) {
             cool(pool, entry);
         } else if (!trim(pool)) {
-            wait_for_work_locked(pool);
+            wait_for_work_locked(self);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -405,7 +512,6 @@ static void *thread_main(void *arg)
 
 static bool start_thread(ThreadPool *pool, PoolThread *thread)
 {
-    thread->pool = pool;
     thread->fibers = luau_fibers_new(FIBERS_KEPT);
     if (!thread->fibers)
         return false;
@@ -462,6 +568,9 @@ static void pool_stop(Strategy *strategy)
     pool->refusing = true;
     pool->stopping = true;
     pthread_cond_broadcast(&pool->work);
+    for (int i = 0; i < pool->thread_count; i++)
+        if (pool->threads[i].io)
+            pool->options->io.wake(pool->threads[i].io);
     pthread_mutex_unlock(&pool->lock);
     for (int i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i].thread, NULL);
@@ -477,9 +586,22 @@ static void pool_stats(Strategy *strategy, WorkerStats *stats)
     pthread_mutex_unlock(&pool->lock);
 }
 
+static bool open_seats(ThreadPool *pool)
+{
+    const WorkerIo *io = &pool->options->io;
+    for (int i = 0; i < pool->options->threads; i++) {
+        PoolThread *thread = &pool->threads[i];
+        thread->pool = pool;
+        thread->seat.strategy = &pool->base;
+        if (io->open && !(thread->io = io->open(io->userdata, i, &thread->seat)))
+            return false;
+    }
+    return true;
+}
+
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {pool_submit, pool_drain, pool_stop, pool_stats};
+    static const StrategyOps ops = {pool_submit, pool_begin, pool_drain, pool_stop, pool_stats};
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)options->threads, sizeof(*threads));
     luau_Ticker *ticker = luau_ticker_new(TICK_US);
@@ -501,8 +623,9 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
     pthread_cond_init(&pool->work, &monotonic);
     pthread_cond_init(&pool->drained, &monotonic);
     pthread_condattr_destroy(&monotonic);
+    bool opened = open_seats(pool);
     while (pool->thread_count < options->threads) {
-        if (!start_thread(pool, &threads[pool->thread_count])) {
+        if (!opened || !start_thread(pool, &threads[pool->thread_count])) {
             snprintf(error, error_size, "cannot start a worker thread");
             pool_stop(&pool->base);
             return NULL;

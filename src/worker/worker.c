@@ -13,7 +13,9 @@ struct Worker {
 
 void worker_default_options(WorkerOptions *options)
 {
-    *options = (WorkerOptions){.mailbox_max = 1024};
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    *options = (WorkerOptions){.threads = processors > 0 ? (int)processors : 1,
+                               .mailbox_max = 1024};
     khronos_default_limits(&options->limits);
 }
 
@@ -25,10 +27,6 @@ Worker *worker_start(const WorkerOptions *options, char *error, size_t error_siz
         return NULL;
     }
     worker->options = *options;
-    if (worker->options.threads <= 0) {
-        long processors = sysconf(_SC_NPROCESSORS_ONLN);
-        worker->options.threads = processors > 0 ? (int)processors : 1;
-    }
     sandbox_retain(options->sandbox);
     worker->strategy = thread_pool_new(&worker->options, error, error_size);
     if (!worker->strategy) {
@@ -42,6 +40,16 @@ Worker *worker_start(const WorkerOptions *options, char *error, size_t error_siz
 void worker_submit(Worker *worker, LuaVmAction *action)
 {
     worker->strategy->ops->submit(worker->strategy, action);
+}
+
+WorkerBegun worker_begin(WorkerSeat *seat, LuaVmAction *action)
+{
+    return seat->strategy->ops->begin(seat, action);
+}
+
+void worker_post(WorkerSeat *seat, LuaVmAction *action)
+{
+    seat->strategy->ops->submit(seat->strategy, action);
 }
 
 bool worker_drain(Worker *worker, uint64_t timeout_ns)

@@ -9,8 +9,25 @@
 
 #include "worker/vm_action.h"
 
+/* A worker thread, for those it serves besides guilds. */
+typedef struct WorkerSeat WorkerSeat;
+
+/* What the worker threads do besides running guilds: they serve sockets, say, and begin what comes
+ * in on the spot, without a hand-over to another thread. */
+typedef struct WorkerIo {
+    void *userdata;
+    /* Before the threads start: what thread number `thread` serves, for the functions below; NULL
+     * fails. It stays its maker's, who keeps it until after worker_stop. */
+    void *(*open)(void *userdata, int thread, WorkerSeat *seat);
+    /* True: there is something to serve. Waits for it up to timeout_ms (-1: without an end). */
+    bool (*wait)(void *io, int timeout_ms);
+    void (*serve)(void *io); /* what is ready */
+    void (*wake)(void *io);  /* any thread: ends the wait */
+} WorkerIo;
+
 typedef struct WorkerOptions {
-    int threads;            /* 0: one for each processor */
+    int threads;            /* one for each processor */
+    WorkerIo io;            /* open is NULL: the threads run guilds and nothing else */
     int mailbox_max;        /* actions a guild may have waiting, the running one included */
     KhronosLimits limits;
     KhronosLog log;
@@ -31,6 +48,15 @@ void worker_default_options(WorkerOptions *options);
 Worker *worker_start(const WorkerOptions *options, char *error, size_t error_size);
 /* Any thread. See LuaVmAction for who owns what. */
 void worker_submit(Worker *worker, LuaVmAction *action);
+/* On the seat's thread, inside `serve`: the same, but an action whose guild is at rest begins at
+ * once. */
+typedef enum WorkerBegun {
+    WORKER_NOT_NOW, /* nothing happened: worker_post it */
+    WORKER_DONE,    /* it is done, `complete` was not called */
+    WORKER_RUNS     /* it takes longer: `complete` is called on this thread, after the return */
+} WorkerBegun;
+WorkerBegun worker_begin(WorkerSeat *seat, LuaVmAction *action);
+void worker_post(WorkerSeat *seat, LuaVmAction *action);
 /* Refuses new actions and waits for the taken ones; false if they did not finish in time. */
 bool worker_drain(Worker *worker, uint64_t timeout_ns);
 /* Ends everything: what still runs is killed, what waits is completed as VM_ACTION_SHUTTING_DOWN.

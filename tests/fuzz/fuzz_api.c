@@ -26,7 +26,7 @@ typedef struct Session {
     int operations, nesting;
     int refs[REFS_MAX];
     int ref_types[REFS_MAX];
-    long made, destroyed;  /* userdata */
+    long made, destroyed; /* userdata */
     ptrdiff_t charged;
 } Session;
 
@@ -116,9 +116,13 @@ static void push_function(lua_State *L)
     }
     default: {
         static const char *const sources[] = {
-            "return ...", "local a = ... return function() return a end", "error(...)",
+            "return ...",
+            "local a = ... return function() return a end",
+            "error(...)",
             "local t = {...} for i = 1, 20 do t[#t + 1] = i .. '' end return t",
-            "return coroutine.yield(...)", "return pcall(...)", "syntax error",
+            "return coroutine.yield(...)",
+            "return pcall(...)",
+            "syntax error",
             "local s = '' for i = 1, 10 do s ..= i end return s, #s",
         };
         const char *source = sources[pick(L, sizeof(sources) / sizeof(*sources))];
@@ -202,9 +206,7 @@ static void op_arrange(lua_State *L)
         FUZZ_CHECK(lua_gettop(L) == top - 1 && (index == top || lua_type(L, index) == type),
                    "replace");
         break;
-    case 4:
-        lua_settop(L, (int)pick(L, DEPTH_MAX));
-        break;
+    case 4: lua_settop(L, (int)pick(L, DEPTH_MAX)); break;
     default:
         FUZZ_CHECK(lua_rawequal(L, index, lua_absindex(L, index)) || type == LUA_TNUMBER, "equal");
         break;

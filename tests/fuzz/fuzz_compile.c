@@ -38,8 +38,7 @@ static void check_module(const luau_Module *module)
 
 static void check_place(const luau_Diagnostic *d)
 {
-    bool forward = d->end_line > d->line ||
-                   (d->end_line == d->line && d->end_column >= d->column);
+    bool forward = d->end_line > d->line || (d->end_line == d->line && d->end_column >= d->column);
     FUZZ_CHECK(d->line >= 1 && d->column >= 1 && forward, "%d:%d-%d:%d %s", d->line, d->column,
                d->end_line, d->end_column, d->message);
     FUZZ_CHECK(d->message[0] && memchr(d->message, 0, sizeof(d->message)), "no message");
@@ -51,8 +50,9 @@ static bool is_same(const luau_Diagnostic *a, const luau_Diagnostic *b)
            a->end_column == b->end_column && strcmp(a->message, b->message) == 0;
 }
 
-/* With memory and time enough: all errors of the checker, then each level. Whether there is an error
- * does not depend on the level, but for limits, which constants that fold away do not count to. */
+/* With memory and time enough: all errors of the checker, then each level. Whether there is an
+ * error does not depend on the level, but for limits, which constants that fold away do not count
+ * to. */
 static void compile_freely(const char *source, size_t length, luau_CompileOptions options,
                            luau_Diagnostic *first, bool *failed)
 {

@@ -189,7 +189,8 @@ static bool value(Validator *v, int depth)
         return false;
     switch (*v->p) {
     case '"': return string(v);
-    case '{': case '[': return container(v, depth + 1);
+    case '{':
+    case '[': return container(v, depth + 1);
     case 't': return word(v, "true");
     case 'f': return word(v, "false");
     case 'n': return word(v, "null");
@@ -355,7 +356,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     FuzzBytes input = bytes_of(data, size);
     unsigned flags = bytes_u8(&input);
-    Case c = {.length = (size_t)(input.end - input.p), .freeze = flags & 1, .pretty = flags & 2,
+    Case c = {.length = (size_t)(input.end - input.p),
+              .freeze = flags & 1,
+              .pretty = flags & 2,
               .small = (flags & 12) == 12};
     char *text = malloc(c.length + 1); /* of its very size, so that nothing reads past it */
     memcpy(text, input.p, c.length);

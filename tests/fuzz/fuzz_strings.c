@@ -69,8 +69,8 @@ static void push_function(lua_State *L, const char *library, const char *name)
     lua_remove(L, -2);
 }
 
-/* Calls with the values above `base`: how many results there are on top, or -1 for an error (nothing
- * is left). */
+/* Calls with the values above `base`: how many results there are on top, or -1 for an error
+ * (nothing is left). */
 static int call(lua_State *L, Case *c, int base)
 {
     int status = lua_pcall(L, lua_gettop(L) - base - 1, LUA_MULTRET, 0);
@@ -296,8 +296,12 @@ static void unpack(lua_State *L, Case *c)
 static size_t sequence(const unsigned char *s, size_t room, unsigned *code)
 {
     static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t length = s[0] < 0x80 ? 1 : s[0] < 0xC0 ? 0 : s[0] < 0xE0 ? 2 : s[0] < 0xF0 ? 3 :
-                    s[0] < 0xF8 ? 4 : 0;
+    size_t length = s[0] < 0x80   ? 1
+                    : s[0] < 0xC0 ? 0
+                    : s[0] < 0xE0 ? 2
+                    : s[0] < 0xF0 ? 3
+                    : s[0] < 0xF8 ? 4
+                                  : 0;
     if (length == 0 || length > room)
         return 0;
     unsigned value = length == 1 ? s[0] : s[0] & (0xFFu >> (length + 1));
@@ -458,8 +462,7 @@ static void split(lua_State *L, Case *c)
 static void work(lua_State *L, void *arg)
 {
     static void (*const cases[])(lua_State *, Case *) = {
-        patterns, patterns, format, pack, unpack, utf8, to_number, to_string, others,
-        split,
+        patterns, patterns, format, pack, unpack, utf8, to_number, to_string, others, split,
     };
     Case *c = arg;
     unsigned choice = bytes_below(&c->input, sizeof(cases) / sizeof(*cases));

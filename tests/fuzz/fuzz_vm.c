@@ -1,9 +1,9 @@
 /* fuzz_vm.c: random programs (program.h) in sandboxed VMs.
  *
  * Some inputs run one program at each level of optimisation: it must print the same. The others run
- * one in adverse circumstances: collections at every allocation, stacks that move, a small quota, and
- * something that happens at a chosen poll: it is parked, killed, or an interrupt raises an error.
- * Afterwards the heap must be sound and the VM of use.
+ * one in adverse circumstances: collections at every allocation, stacks that move, a small quota,
+ * and something that happens at a chosen poll: it is parked, killed, or an interrupt raises an
+ * error. Afterwards the heap must be sound and the VM of use.
  *
  * Polls are counted by the interrupt hook, which asks for the next interrupt each time. */
 #include "luau/luau.h"
@@ -26,7 +26,13 @@ static luau_Fibers *fibers;
 static luau_Ticker *ticker; /* slow: for natives that would run for seconds */
 
 typedef enum Event {
-    EVENT_NONE, EVENT_PARK, EVENT_KILL, EVENT_DEADLINE, EVENT_CPU, EVENT_ERROR, EVENT_COUNT
+    EVENT_NONE,
+    EVENT_PARK,
+    EVENT_KILL,
+    EVENT_DEADLINE,
+    EVENT_CPU,
+    EVENT_ERROR,
+    EVENT_COUNT
 } Event;
 
 typedef struct Plan {
@@ -34,10 +40,10 @@ typedef struct Plan {
     int test_modes;
     int steps_max;
     Event event;
-    unsigned event_poll;  /* the poll at which it happens */
-    bool again;           /* and every so many polls after that */
+    unsigned event_poll; /* the poll at which it happens */
+    bool again;          /* and every so many polls after that */
     bool check_parked, kill_parked, abandon_parked;
-    bool as_coroutine;    /* the main function runs by lua_resume */
+    bool as_coroutine; /* the main function runs by lua_resume */
 } Plan;
 
 typedef struct Run {
@@ -176,8 +182,7 @@ static void on_interrupt(lua_State *L)
     luau_fibers_tick(fibers);
     if (++run->polls > POLLS_MAX)
         luau_kill(L, LUAU_KILL_HOST);
-    else if (run->polls == plan->event_poll ||
-             (plan->again && run->polls % plan->event_poll == 0))
+    else if (run->polls == plan->event_poll || (plan->again && run->polls % plan->event_poll == 0))
         happen(L, plan->event);
 }
 
@@ -278,8 +283,7 @@ static bool run_parked(lua_State *L, const Plan *plan)
 static void run(Run *run, luau_Module *module, const Plan *plan)
 {
     *run = (Run){.plan = plan, .module = module, .out = {.max = OUTPUT_MAX}, .status = -1};
-    luau_VmOptions options = {
-        .image = image, .memory_max_bytes = plan->quota, .userdata = run};
+    luau_VmOptions options = {.image = image, .memory_max_bytes = plan->quota, .userdata = run};
     lua_State *L = luau_newvm(&options);
     FUZZ_CHECK(L, "no VM");
     lua_callbacks(L)->print = on_print;
@@ -304,8 +308,8 @@ static luau_Module *compile(const Strbuf *source, int optimization)
     luau_compile_defaults(&options);
     options.optimization = optimization;
     options.image = image;
-    luau_Module *module =
-        luau_compile(source->data, source->length, "=fuzz", &options, &diagnostic);
+    luau_Module *module = luau_compile(source->data, source->length, "=fuzz", &options,
+                                       &diagnostic);
     FUZZ_CHECK(module, "%d: %s\n%.*s", diagnostic.line, diagnostic.message, (int)source->length,
                source->data);
     return module;

@@ -19,8 +19,9 @@ static bool in_arrays(const Table *from, const Table *to, int f, int t, int64_t 
 
 static void move_one(lua_State *L, Table *from, Table *to, int f, int t)
 {
-    Value v = lib_geti(from, f);
-    *luT_setint(L, to, t) = v;
+    luD_push(L, lib_geti(from, f)); /* `from` may be weak, and growing collects */
+    *luT_setint(L, to, t) = L->top[-1];
+    L->top--;
     luG_barriertable(L, to);
 }
 
@@ -434,16 +435,14 @@ static int table_foreach(lua_State *L)
     lua_settop(L, 3);
     lib_arg(L, 3) = VAL_NIL; /* the key, kept where the collector sees it */
     for (;;) {
+        luY_poll(L);
         uint32_t position = luT_position(L, t, lib_arg(L, 3));
         Value key, value;
-        bool found = false;
-        for (bool more = true; more && !found;) {
-            more = false;
-            found = luT_iterate(t, &position, &key, &value, LIB_POLL_STEPS, &more);
+        for (bool more; !luT_iterate(t, &position, &key, &value, LIB_POLL_STEPS, &more);) {
+            if (!more)
+                return 0;
             luY_poll(L);
         }
-        if (!found)
-            return 0;
         lib_arg(L, 3) = key;
         if (visit(L, key, value))
             return 1;

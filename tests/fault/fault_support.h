@@ -1,0 +1,13 @@
+/* fault_support.h: allocators of the C library that fail on demand: these programs are linked with
+ * --wrap for each of them. */
+#ifndef TESTS_FAULT_SUPPORT_H
+#define TESTS_FAULT_SUPPORT_H
+
+#include <stdbool.h>
+
+/* The k-th call from now of malloc, calloc, realloc, mmap or mremap fails (k >= 1), once; 0: none does. */
+void fault_arm(long k);
+/* Whether it came to that; nothing fails any more. */
+bool fault_disarm(void);
+
+#endif
