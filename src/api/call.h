@@ -1,9 +1,10 @@
 /* call.h: one HTTP request on its way through the server. Internal to this layer.
  *
  * A call is held by its connection and, while the worker has its action, by the action; the last
- * one frees it. While the worker runs, the connection is suspended; whoever changes the state from
- * CALL_WAITING to something else (the completion, or the clock when the caller's patience ends)
- * wrote the response and resumes the connection. */
+ * one frees it. Most executions end at once, on the connection's thread. While another runs, the
+ * connection is suspended; whoever changes the state from CALL_WAITING to something else (the
+ * completion, or the clock when the caller's patience ends) wrote the response and resumes the
+ * connection. */
 #ifndef API_CALL_H
 #define API_CALL_H
 
@@ -22,6 +23,7 @@ typedef struct Connection Connection; /* connections.h */
 typedef struct ApiCall ApiCall;
 struct ApiCall {
     ApiServer *server;
+    struct ApiLoop *loop; /* of the connection */
     struct MHD_Connection *connection;
     Connection *tracked;
     const struct Route *route;
@@ -33,6 +35,7 @@ struct ApiCall {
     unsigned status;
     Strbuf response;
     unsigned retry_after_s;
+    bool close;           /* the connection, after it */
     /* -- executions -- */
     bool with_logs;
     ExecuteRequest request;
@@ -57,9 +60,20 @@ void execute_timeout(ApiCall *call);
 /* The server's list of waiting calls. */
 void server_wait(ApiServer *server, ApiCall *call);
 void server_unwait(ApiServer *server, ApiCall *call);
-Worker *server_worker(ApiServer *server);
 TemplateCache *server_templates(ApiServer *server);
 const KhronosLimits *server_limits(ApiServer *server);
-bool server_stopping(ApiServer *server);
+bool server_stopping(const ApiServer *server);
+const ApiOptions *server_options(const ApiServer *server);
+int server_socket(const ApiServer *server);                        /* listens */
+struct ApiLoop *server_loop(const ApiServer *server, int index);   /* NULL: no more */
+
+/* libmicrohttpd's callbacks; arg is the ApiLoop. */
+enum MHD_Result server_on_request(void *arg, struct MHD_Connection *connection, const char *path,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **state);
+void server_on_completed(void *arg, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code);
+void server_on_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
+                          enum MHD_ConnectionNotificationCode code);
 
 #endif

@@ -1,5 +1,6 @@
 #include "api/connections.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -7,8 +8,7 @@
 
 struct Connection {
     int fd;
-    bool busy;
-    uint64_t since_ns; /* beginning of the wait for a whole request */
+    _Atomic uint64_t since_ns; /* beginning of the wait for a whole request; 0: there is one */
     Connection *previous, *next;
 };
 
@@ -31,7 +31,7 @@ Connection *connection_add(ConnectionList *list, int fd)
     if (!connection)
         return NULL;
     connection->fd = fd;
-    connection->since_ns = clock_monotonic_ns();
+    atomic_init(&connection->since_ns, clock_monotonic_ns());
     pthread_mutex_lock(&list->lock);
     connection->next = list->first;
     if (list->first)
@@ -56,22 +56,22 @@ void connection_remove(ConnectionList *list, Connection *connection)
     free(connection);
 }
 
-void connection_busy(ConnectionList *list, Connection *connection, bool busy)
+void connection_busy(Connection *connection, bool busy)
 {
-    if (!connection)
-        return;
-    pthread_mutex_lock(&list->lock);
-    connection->busy = busy;
-    connection->since_ns = clock_monotonic_ns();
-    pthread_mutex_unlock(&list->lock);
+    /* Relaxed: a time, and nothing that depends on it. */
+    if (connection)
+        atomic_store_explicit(&connection->since_ns, busy ? 0 : clock_monotonic_ns(),
+                              memory_order_relaxed);
 }
 
 void connections_sweep(ConnectionList *list, uint64_t patience_ns)
 {
     uint64_t now = clock_monotonic_ns();
     pthread_mutex_lock(&list->lock);
-    for (Connection *c = list->first; c; c = c->next)
-        if (!c->busy && now - c->since_ns > patience_ns)
+    for (Connection *c = list->first; c; c = c->next) {
+        uint64_t since = atomic_load_explicit(&c->since_ns, memory_order_relaxed);
+        if (since != 0 && now > since && now - since > patience_ns)
             shutdown(c->fd, SHUT_RDWR); /* its thread sees the end and closes it */
+    }
     pthread_mutex_unlock(&list->lock);
 }

@@ -20,7 +20,7 @@ Connection *connection_add(ConnectionList *list, int fd);
 /* Before the descriptor is closed; NULL is fine. */
 void connection_remove(ConnectionList *list, Connection *connection);
 /* A request is complete and is being handled (busy), or was answered. NULL is fine. */
-void connection_busy(ConnectionList *list, Connection *connection, bool busy);
+void connection_busy(Connection *connection, bool busy);
 /* Shuts down those that have been sending for longer than that. */
 void connections_sweep(ConnectionList *list, uint64_t patience_ns);
 

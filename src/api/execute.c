@@ -1,10 +1,12 @@
 /* POST /execute: run one template for one event and wait for what it returns. */
-#include <inttypes.h>
 #include <stdlib.h>
 
 #include "api/call.h"
+#include "api/loop.h"
 #include "base/clock.h"
 #include "base/jsontext.h"
+
+enum { RESPONSE_ROOM = 512 };
 
 /* ---- Answers ----------------------------------------------------------------------------------
  */
@@ -15,19 +17,32 @@ static void fail_text(ApiCall *call, unsigned status, const char *code, const ch
     call_fail(call, &error);
 }
 
+static void put_count(Strbuf *out, const char *name, uint64_t value)
+{
+    char digits[JSON_NUMBER_MAX];
+    strbuf_puts(out, name);
+    strbuf_put(out, digits, json_format_u64(value, digits));
+}
+
 /* The part of the response that is known before the run; the result follows it. */
 static void begin_response(ApiCall *call, const KhronosTemplate *t)
 {
-    strbuf_printf(&call->result,
-                  "{\"execution_id\":\"%s\",\"template\":\"%s\",\"version\":%u,\"result\":",
-                  call->execution_id, call->template_name, (unsigned)template_version(t));
+    Strbuf *out = &call->result;
+    strbuf_reserve(out, RESPONSE_ROOM);
+    strbuf_puts(out, "{\"execution_id\":\"");
+    strbuf_puts(out, call->execution_id);
+    strbuf_puts(out, "\",\"template\":\"");
+    strbuf_puts(out, call->template_name); /* its characters need no escapes */
+    put_count(out, "\",\"version\":", template_version(t));
+    strbuf_puts(out, ",\"result\":");
 }
 
 static void succeed(ApiCall *call, KhronosExecution *x)
 {
     Strbuf *out = &call->result;
-    strbuf_printf(out, ",\"duration_us\":%" PRIu64 ",\"cpu_us\":%" PRIu64 ",\"memory_bytes\":%zu",
-                  x->duration_ns / CLOCK_NS_PER_US, x->cpu_ns / CLOCK_NS_PER_US, x->memory_bytes);
+    put_count(out, ",\"duration_us\":", x->duration_ns / CLOCK_NS_PER_US);
+    put_count(out, ",\"cpu_us\":", x->cpu_ns / CLOCK_NS_PER_US);
+    put_count(out, ",\"memory_bytes\":", x->memory_bytes);
     if (call->with_logs) {
         strbuf_puts(out, ",\"logs\":[");
         if (x->logs.length > 0)
@@ -108,7 +123,13 @@ static void answer(ApiCall *call)
 /* ---- The action -------------------------------------------------------------------------------
  */
 
-/* On the worker's thread, or inside worker_submit. */
+static void end_action(ApiCall *call)
+{
+    template_release(call->action.execution.template_version);
+    execution_free(&call->action.execution);
+}
+
+/* On the worker's thread, or inside worker_post. */
 static void on_complete(LuaVmAction *action)
 {
     ApiCall *call = action->userdata;
@@ -118,10 +139,9 @@ static void on_complete(LuaVmAction *action)
                                                 memory_order_acq_rel, memory_order_acquire)) {
         server_unwait(call->server, call);
         answer(call);
-        MHD_resume_connection(call->connection);
+        loop_resume(call->loop, call);
     }
-    template_release(action->execution.template_version);
-    execution_free(&action->execution);
+    end_action(call);
     call_release(call);
 }
 
@@ -136,7 +156,7 @@ void execute_timeout(ApiCall *call)
         .limit = call->request.wait_ms,
     };
     call_fail(call, &error);
-    MHD_resume_connection(call->connection);
+    loop_resume(call->loop, call);
 }
 
 static void fill_action(ApiCall *call, KhronosTemplate *t)
@@ -176,14 +196,23 @@ bool execute_start(ApiCall *call)
         call_fail(call, &error);
         return false;
     }
-    random_id(call->execution_id);
+    random_poolid(&call->loop->random, call->execution_id);
     begin_response(call, t);
     fill_action(call, t);
+    WorkerBegun begun = worker_begin(call->loop->seat, &call->action);
+    if (begun == WORKER_DONE) {
+        answer(call);
+        end_action(call);
+        return false;
+    }
     call->deadline_ns = clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS;
     atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
+    MHD_suspend_connection(call->connection);
+    /* From here on the completion or the clock may resume it. An action that runs completes on this
+     * thread, after this. */
     atomic_store_explicit(&call->state, CALL_WAITING, memory_order_release);
     server_wait(call->server, call);
-    MHD_suspend_connection(call->connection);
-    worker_submit(server_worker(call->server), &call->action);
+    if (begun == WORKER_NOT_NOW)
+        worker_post(call->loop->seat, &call->action);
     return true;
 }

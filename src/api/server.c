@@ -1,4 +1,5 @@
-/* The server: libmicrohttpd's callbacks, the routes, and the calls that wait. */
+/* The server: libmicrohttpd's callbacks, the routes, and the calls that wait. The sockets are in
+ * loop.c. */
 #include "api/server.h"
 
 #include <arpa/inet.h>
@@ -12,16 +13,23 @@
 
 #include "api/call.h"
 #include "api/connections.h"
+#include "api/loop.h"
 #include "base/clock.h"
 
-enum { DISCARD_MAX_BYTES = 16 << 20, SWEEP_NS = 1000000000 };
+enum {
+    DISCARD_MAX_BYTES = 16 << 20,
+    RESERVE_MAX_BYTES = 64 << 10,
+    LISTEN_BACKLOG = 1024,
+    SWEEP_NS = 1000000000
+};
 
 struct ApiServer {
     ApiOptions options;
-    struct MHD_Daemon *daemon;
-    int listen_fd; /* after api_refuse: ours to close; else -1 */
+    int listen_fd;
     uint16_t port;
-    char loopback_host[64];
+    ApiLoop **loops; /* one for each worker thread */
+    int loop_count;
+    char host[64];
     ConnectionList connections;
     atomic_uint active;
     atomic_bool stopping;
@@ -57,9 +65,19 @@ static const Route ROUTES[] = {
 /* ---- Calls ------------------------------------------------------------------------------------
  */
 
-Worker *server_worker(ApiServer *server)
+int server_socket(const ApiServer *server)
 {
-    return server->options.worker;
+    return server->listen_fd;
+}
+
+ApiLoop *server_loop(const ApiServer *server, int index)
+{
+    return index < server->loop_count ? server->loops[index] : NULL;
+}
+
+const ApiOptions *server_options(const ApiServer *server)
+{
+    return &server->options;
 }
 
 TemplateCache *server_templates(ApiServer *server)
@@ -72,7 +90,7 @@ const KhronosLimits *server_limits(ApiServer *server)
     return server->options.limits;
 }
 
-bool server_stopping(ApiServer *server)
+bool server_stopping(const ApiServer *server)
 {
     return atomic_load_explicit(&server->stopping, memory_order_relaxed);
 }
@@ -153,7 +171,7 @@ static enum MHD_Result send_response(ApiCall *call)
         snprintf(text, sizeof(text), "%u", call->retry_after_s);
         MHD_add_response_header(response, "Retry-After", text);
     }
-    if (server_stopping(call->server))
+    if (call->close || server_stopping(call->server))
         MHD_add_response_header(response, "Connection", "close");
     enum MHD_Result result = MHD_queue_response(call->connection, call->status, response);
     MHD_destroy_response(response);
@@ -175,12 +193,12 @@ static bool host_allowed(ApiCall *call)
     static const char *const names[] = {"localhost", "127.0.0.1", "[::1]"};
     const char *host = header(call, "Host");
     if (!host)
-        return true; /* HTTP/1.0 */
+        return true; /* HTTP/1.0: check_framing */
     size_t length = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":");
     for (size_t i = 0; i < BASE_ARRAY_COUNT(names); i++)
         if (strlen(names[i]) == length && strncasecmp(host, names[i], length) == 0)
             return true;
-    const char *own = call->server->loopback_host;
+    const char *own = call->server->host;
     return strlen(own) == length && strncasecmp(host, own, length) == 0;
 }
 
@@ -235,9 +253,57 @@ static enum MHD_Result check_query(void *arg, enum MHD_ValueKind kind, const cha
     return MHD_NO;
 }
 
+/* Room for a body from the start, as far as it is not a mere claim. */
+static size_t reserve_bytes(unsigned long long length)
+{
+    return length < RESERVE_MAX_BYTES ? (size_t)length : RESERVE_MAX_BYTES;
+}
+
+/* Headers that say where a request ends and whom it is for: once each, or nobody knows. */
+typedef struct Framing {
+    int hosts, lengths, encodings;
+    bool unknown_encoding;
+} Framing;
+
+static enum MHD_Result count_framing(void *arg, enum MHD_ValueKind kind, const char *name,
+                                     const char *value)
+{
+    Framing *framing = arg;
+    (void)kind;
+    if (strcasecmp(name, "Host") == 0)
+        framing->hosts++;
+    else if (strcasecmp(name, "Content-Length") == 0)
+        framing->lengths++;
+    else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        framing->encodings++;
+        framing->unknown_encoding |= !value || strcasecmp(value, "chunked") != 0;
+    }
+    return MHD_YES;
+}
+
+/* After a refusal nothing more is read from the connection. */
+static bool check_framing(ApiCall *call, const char *version)
+{
+    Framing framing = {0};
+    const char *problem = NULL;
+    MHD_get_connection_values(call->connection, MHD_HEADER_KIND, count_framing, &framing);
+    if (framing.hosts > 1 || (framing.hosts == 0 && strcmp(version, "HTTP/1.0") != 0))
+        problem = "the request must have one Host header";
+    else if (framing.unknown_encoding)
+        problem = "the only Transfer-Encoding understood is chunked";
+    else if (framing.lengths + framing.encodings > 1)
+        problem = "the request must have one Content-Length or one Transfer-Encoding";
+    if (!problem)
+        return true;
+    call->close = true;
+    fail_simple(call, 400, "invalid_request", problem);
+    return false;
+}
+
 static bool check_body_headers(ApiCall *call)
 {
     const char *length = header(call, "Content-Length");
+    const char *coding = header(call, "Content-Encoding");
     unsigned long long max = call->server->options.body_max_bytes;
     /* A body that is only a little too large is read and thrown away, so that its sender, who is
      * busy sending, gets to see the answer. Digits were checked by the library; 19 cannot overflow.
@@ -251,15 +317,24 @@ static bool check_body_headers(ApiCall *call)
         return false;
     }
     if (!is_json_type(header(call, "Content-Type"))) {
-        fail_simple(call, 415, "unsupported_media_type", "the body must be application/json");
+        fail_simple(call, 415, "unsupported_media_type",
+                    "the body must be JSON: Content-Type: application/json");
         return false;
     }
+    if (coding && strcasecmp(coding, "identity") != 0) {
+        fail_simple(call, 415, "unsupported_media_type", "the body must not be compressed");
+        return false;
+    }
+    if (length)
+        strbuf_reserve(&call->body, reserve_bytes(strtoull(length, NULL, 10)));
     return true;
 }
 
 /* The headers are there. True: go on with the body; false: the response is there. */
-static bool begin(ApiCall *call, const char *method, const char *path)
+static bool begin(ApiCall *call, const char *method, const char *path, const char *version)
 {
+    if (!check_framing(call, version))
+        return false;
     if (!host_allowed(call)) {
         fail_simple(call, 403, "forbidden", "this Host is not served");
         return false;
@@ -276,14 +351,16 @@ static bool begin(ApiCall *call, const char *method, const char *path)
     return !call->route->has_body || check_body_headers(call);
 }
 
-static ApiCall *new_call(ApiServer *server, struct MHD_Connection *connection)
+static ApiCall *new_call(ApiLoop *loop, struct MHD_Connection *connection)
 {
+    ApiServer *server = loop->server;
     ApiCall *call = calloc(1, sizeof(*call));
     if (!call)
         return NULL;
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(
         connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     call->server = server;
+    call->loop = loop;
     call->connection = connection;
     call->tracked = info ? info->socket_context : NULL;
     call->body.max = server->options.body_max_bytes;
@@ -309,26 +386,26 @@ static enum MHD_Result take_body(ApiCall *call, const char *data, size_t *size)
     return MHD_YES;
 }
 
-static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *path,
+enum MHD_Result server_on_request(void *arg, struct MHD_Connection *connection, const char *path,
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **state)
 {
-    ApiServer *server = arg;
+    ApiLoop *loop = arg;
+    ApiServer *server = loop->server;
     ApiCall *call = *state;
-    (void)version;
     if (!call) {
-        call = new_call(server, connection);
+        call = new_call(loop, connection);
         if (!call)
             return MHD_NO;
         *state = call;
-        return begin(call, method, path) ? MHD_YES : send_response(call);
+        return begin(call, method, path, version) ? MHD_YES : send_response(call);
     }
     if (*size > 0)
         return take_body(call, data, size);
     /* acquire: the response that another thread wrote. */
     if (atomic_load_explicit(&call->state, memory_order_acquire) == CALL_ANSWERED)
         return send_response(call);
-    connection_busy(&server->connections, call->tracked, true);
+    connection_busy(call->tracked, true);
     if (call->discarded > 0) {
         ApiError error = {.status = 413,
                           .code = "payload_too_large",
@@ -340,25 +417,26 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
     return call->route->start(call) ? MHD_YES : send_response(call);
 }
 
-static void on_completed(void *arg, struct MHD_Connection *connection, void **state,
+void server_on_completed(void *arg, struct MHD_Connection *connection, void **state,
                          enum MHD_RequestTerminationCode code)
 {
-    ApiServer *server = arg;
+    ApiServer *server = ((ApiLoop *)arg)->server;
     ApiCall *call = *state;
     (void)connection;
     (void)code;
     if (!call)
         return;
-    connection_busy(&server->connections, call->tracked, false);
+    connection_busy(call->tracked, false);
     *state = NULL;
     call_release(call);
     atomic_fetch_sub_explicit(&server->active, 1, memory_order_relaxed);
 }
 
-static void on_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
+void server_on_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
                           enum MHD_ConnectionNotificationCode code)
 {
-    ApiServer *server = arg;
+    ApiLoop *loop = arg;
+    ApiServer *server = loop->server;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(
             connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -366,6 +444,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
     } else {
         connection_remove(&server->connections, *socket_context);
         *socket_context = NULL;
+        atomic_fetch_sub_explicit(&loop->connections, 1, memory_order_relaxed);
     }
 }
 
@@ -377,7 +456,6 @@ void api_default_options(ApiOptions *options)
     *options = (ApiOptions){
         .address = "127.0.0.1",
         .port = 60000,
-        .threads = 1,
         .connections_max = 8192,
         .body_max_bytes = (size_t)4 << 20,
         .read_timeout_s = 30,
@@ -395,11 +473,12 @@ static bool read_address(const ApiOptions *options, Address *address, char *erro
 {
     memset(address, 0, sizeof(*address));
     bool loopback;
-    if (inet_pton(AF_INET, options->address, &address->v4.sin_addr) == 1) {
+    const char *text = strcmp(options->address, "localhost") == 0 ? "127.0.0.1" : options->address;
+    if (inet_pton(AF_INET, text, &address->v4.sin_addr) == 1) {
         address->v4.sin_family = AF_INET;
         address->v4.sin_port = htons(options->port);
         loopback = (ntohl(address->v4.sin_addr.s_addr) >> 24) == 127;
-    } else if (inet_pton(AF_INET6, options->address, &address->v6.sin6_addr) == 1) {
+    } else if (inet_pton(AF_INET6, text, &address->v6.sin6_addr) == 1) {
         address->v6.sin6_family = AF_INET6;
         address->v6.sin6_port = htons(options->port);
         loopback = IN6_IS_ADDR_LOOPBACK(&address->v6.sin6_addr);
@@ -415,23 +494,38 @@ static bool read_address(const ApiOptions *options, Address *address, char *erro
     return loopback;
 }
 
-static struct MHD_Daemon *start_daemon(ApiServer *server, const Address *address)
+static void close_server(ApiServer *server)
 {
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
-    if (address->any.sa_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
-    struct MHD_OptionItem pool[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, server->options.threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    return MHD_start_daemon(
-        flags, server->options.port, NULL, NULL, on_request, server, MHD_OPTION_SOCK_ADDR,
-        &address->any, MHD_OPTION_NOTIFY_COMPLETED, on_completed, server,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_CONNECTION_LIMIT,
-        server->options.connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-        server->options.read_timeout_s, MHD_OPTION_LISTENING_ADDRESS_REUSE, 1u,
-        MHD_OPTION_LISTEN_BACKLOG_SIZE, 1024u, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        server->options.threads > 1 ? MHD_OPTION_ARRAY : MHD_OPTION_END, pool, MHD_OPTION_END);
+    for (int i = 0; i < server->loop_count; i++) {
+        loop_close(server->loops[i]);
+        free(server->loops[i]);
+    }
+    free(server->loops);
+    if (server->listen_fd >= 0)
+        close(server->listen_fd);
+    connections_free(&server->connections);
+    pthread_mutex_destroy(&server->lock);
+    free(server);
+}
+
+static bool start_listening(ApiServer *server, const Address *address)
+{
+    bool v6 = address->any.sa_family == AF_INET6;
+    socklen_t length = v6 ? sizeof(address->v6) : sizeof(address->v4);
+    Address bound;
+    int on = 1;
+    server->listen_fd = socket(address->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                               0);
+    if (server->listen_fd < 0)
+        return false;
+    /* A port whose last connections still fade away may be taken; one in use may not. */
+    setsockopt(server->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(server->listen_fd, &address->any, length) != 0 ||
+        listen(server->listen_fd, LISTEN_BACKLOG) != 0 ||
+        getsockname(server->listen_fd, &bound.any, &length) != 0)
+        return false;
+    server->port = ntohs(v6 ? bound.v6.sin6_port : bound.v4.sin_port);
+    return true;
 }
 
 ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size)
@@ -446,26 +540,45 @@ ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size)
     }
     bool v6 = address.any.sa_family == AF_INET6;
     server->options = *options;
-    server->listen_fd = -1;
-    snprintf(server->loopback_host, sizeof(server->loopback_host), "%s%s%s", v6 ? "[" : "",
-             options->address, v6 ? "]" : "");
+    snprintf(server->host, sizeof(server->host), "%s%s%s", v6 ? "[" : "", options->address,
+             v6 ? "]" : "");
     pthread_mutex_init(&server->lock, NULL);
     connections_init(&server->connections);
-    errno = 0;
-    server->daemon = start_daemon(server, &address);
-    if (!server->daemon) {
+    if (!start_listening(server, &address)) {
+        int code = errno;
         char text[128];
-        snprintf(error, error_size, "cannot listen on %s port %u: %s", options->address,
-                 (unsigned)options->port, strerror_r(errno, text, sizeof(text)));
-        connections_free(&server->connections);
-        pthread_mutex_destroy(&server->lock);
-        free(server);
+        snprintf(error, error_size, "cannot listen on %s port %u: %s%s", options->address,
+                 (unsigned)options->port, strerror_r(code, text, sizeof(text)),
+                 code == EADDRINUSE ? " (--port takes another)" : "");
+        close_server(server);
         return NULL;
     }
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->daemon,
-                                                           MHD_DAEMON_INFO_BIND_PORT);
-    server->port = info ? info->port : options->port;
     return server;
+}
+
+static void *open_loop(void *userdata, int thread, WorkerSeat *seat)
+{
+    ApiServer *server = userdata;
+    ApiLoop **loops = realloc(server->loops, ((size_t)thread + 1) * sizeof(*loops));
+    ApiLoop *loop = loops ? malloc(sizeof(*loop)) : NULL;
+    if (loops)
+        server->loops = loops;
+    if (!loop || !loop_open(loop, server, seat)) {
+        free(loop);
+        return NULL;
+    }
+    server->loops[server->loop_count++] = loop;
+    return loop;
+}
+
+WorkerIo api_io(ApiServer *server)
+{
+    return (WorkerIo){server, open_loop, loop_wait, loop_serve, loop_wake};
+}
+
+const char *api_host(const ApiServer *server)
+{
+    return server->host;
 }
 
 uint16_t api_port(const ApiServer *server)
@@ -510,23 +623,22 @@ void api_tick(ApiServer *server)
 void api_refuse(ApiServer *server)
 {
     atomic_store_explicit(&server->stopping, true, memory_order_relaxed);
-    if (server->listen_fd < 0)
-        server->listen_fd = MHD_quiesce_daemon(server->daemon);
+    for (int i = 0; i < server->loop_count; i++)
+        loop_wake(server->loops[i]);
 }
 
-unsigned api_active(const ApiServer *server)
+void api_flush(ApiServer *server, uint64_t patience_ns)
 {
-    return atomic_load_explicit(&server->active, memory_order_relaxed);
+    uint64_t until = clock_monotonic_ns() + patience_ns;
+    while (atomic_load_explicit(&server->active, memory_order_relaxed) > 0 &&
+           clock_monotonic_ns() < until)
+        for (int i = 0; i < server->loop_count; i++)
+            if (loop_wait(server->loops[i], 10))
+                loop_serve(server->loops[i]);
 }
 
 void api_stop(ApiServer *server)
 {
-    if (!server)
-        return;
-    MHD_stop_daemon(server->daemon);
-    if (server->listen_fd >= 0)
-        close(server->listen_fd);
-    connections_free(&server->connections);
-    pthread_mutex_destroy(&server->lock);
-    free(server);
+    if (server)
+        close_server(server);
 }

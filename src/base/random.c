@@ -1,6 +1,7 @@
 #include "base/random.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "base/base.h"
@@ -26,14 +27,32 @@ uint64_t random_u64(void)
     return value;
 }
 
-void random_id(char out[RANDOM_ID_SIZE])
+enum { ID_BYTES = 16 };
+
+static void write_hex(const unsigned char bytes[ID_BYTES], char out[RANDOM_ID_SIZE])
 {
     static const char hex[] = "0123456789abcdef";
-    unsigned char bytes[16];
-    random_bytes(bytes, sizeof(bytes));
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < ID_BYTES; i++) {
         out[2 * i] = hex[bytes[i] >> 4];
         out[2 * i + 1] = hex[bytes[i] & 15];
     }
-    out[32] = '\0';
+    out[2 * ID_BYTES] = '\0';
+}
+
+void random_id(char out[RANDOM_ID_SIZE])
+{
+    unsigned char bytes[ID_BYTES];
+    random_bytes(bytes, sizeof(bytes));
+    write_hex(bytes, out);
+}
+
+void random_poolid(RandomPool *pool, char out[RANDOM_ID_SIZE])
+{
+    if (pool->left < ID_BYTES) {
+        random_bytes(pool->bytes, sizeof(pool->bytes));
+        pool->left = sizeof(pool->bytes);
+    }
+    pool->left -= ID_BYTES;
+    write_hex(pool->bytes + pool->left, out);
+    memset(pool->bytes + pool->left, 0, ID_BYTES); /* what was given away is kept nowhere else */
 }

@@ -11,4 +11,11 @@ void random_bytes(void *out, size_t length); /* from the system; panics if it ha
 uint64_t random_u64(void);
 void random_id(char out[RANDOM_ID_SIZE]);
 
+/* Random bytes fetched in advance, for who makes many ids. One thread at a time; zeroes: empty. */
+typedef struct RandomPool {
+    unsigned char bytes[512];
+    size_t left;
+} RandomPool;
+void random_poolid(RandomPool *pool, char out[RANDOM_ID_SIZE]);
+
 #endif

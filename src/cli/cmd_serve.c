@@ -18,6 +18,7 @@ enum { TICK_MS = 20, DRAIN_S = 30, FLUSH_MS = 2000 };
 
 typedef struct ServeOptions {
     const char *templates;
+    bool templates_given;
     WorkerOptions worker;
     ApiOptions api;
 } ServeOptions;
@@ -32,15 +33,16 @@ typedef struct Service {
 } Service;
 
 /* Where it is, and a line to paste that shows it at work. */
-static void print_welcome(const ServeOptions *options, unsigned port, TemplateCache *templates)
+static void print_welcome(const ServeOptions *options, const char *host, unsigned port,
+                          TemplateCache *templates)
 {
     char name[TEMPLATE_NAME_SIZE];
-    printf("Serving %s on http://%s:%u\n", options->templates, options->api.address, port);
+    printf("Serving %s on http://%s:%u\n", options->templates, host, port);
     if (templates_example(templates, name))
         printf("Try: curl -s http://%s:%u/execute -H 'Content-Type: application/json' -d "
                "'{\"template\": \"%s\", \"event\": {\"name\": \"Hello\", \"data\": {\"name\": "
                "\"Ada\"}}, \"context\": {\"guild_id\": \"1\"}}'\n",
-               options->api.address, port, name);
+               host, port, name);
     else
         printf("No template there yet: save one as %s/NAME.luau.\n", options->templates);
     fflush(stdout);
@@ -51,10 +53,10 @@ static void print_help(void)
     puts("usage: template-worker serve [OPTIONS]\n"
          "\n"
          "  --templates FOLDER   NAME.luau, or NAME/init.luau with its files (templates)\n"
-         "  --listen ADDRESS     a loopback address (127.0.0.1)\n"
+         "  --listen ADDRESS     a loopback address: 127.0.0.1, ::1, ... (127.0.0.1)\n"
          "  --port N             0 takes any free port (60000)\n"
-         "  --threads N          worker threads (one for each processor)\n"
-         "  --http-threads N     threads for sockets (1)\n"
+         "  --threads N          threads that serve sockets and run guilds (one for each\n"
+         "                       processor)\n"
          "  --memory-limit MIB   memory of a guild (20)\n"
          "  --cpu-limit MS       processor time of an execution (10000)\n"
          "  --wall-limit MS      time of an execution, waits included (600000)\n"
@@ -92,13 +94,6 @@ static void on_tick(uv_timer_t *handle)
     bool idle = worker_drain(service->worker, 0);
     if (idle || clock_monotonic_ns() >= service->drain_until_ns)
         uv_stop(&service->loop);
-}
-
-/* Everything was completed: the last responses get a moment to be sent. */
-static void flush_responses(ApiServer *api)
-{
-    for (int i = 0; i < FLUSH_MS / 10 && api_active(api) > 0; i++)
-        uv_sleep(10);
 }
 
 /* ---- Serving ----------------------------------------------------------------------------------
@@ -153,28 +148,34 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     options->worker.sandbox = sandbox;
     options->worker.log = (KhronosLog){.line = on_line};
     TemplateCache *templates = templates_open(sandbox, options->templates, error, sizeof(error));
-    service.worker = templates ? worker_start(&options->worker, error, sizeof(error)) : NULL;
-    if (service.worker) {
-        options->api.worker = service.worker;
+    if (templates) {
         options->api.templates = templates;
         options->api.limits = &options->worker.limits;
         service.api = api_start(&options->api, error, sizeof(error));
     }
     if (service.api) {
-        log_message(LOG_INFO, "listening on http://%s:%u, %d templates", options->api.address,
-                    (unsigned)api_port(service.api), templates_count(templates));
-        print_welcome(options, (unsigned)api_port(service.api), templates);
+        options->worker.io = api_io(service.api);
+        service.worker = worker_start(&options->worker, error, sizeof(error));
+    }
+    if (service.worker) {
+        const char *host = api_host(service.api);
+        unsigned port = api_port(service.api);
+        int count = templates_count(templates);
+        log_message(LOG_INFO, "listening on http://%s:%u, %d template%s", host, port, count,
+                    count == 1 ? "" : "s");
+        print_welcome(options, host, port, templates);
         wait_for_end(&service);
         worker_stop(service.worker);
-        flush_responses(service.api);
-        api_stop(service.api);
+        api_flush(service.api, FLUSH_MS * CLOCK_NS_PER_MS);
         end_loop(&service);
         log_message(LOG_INFO, "stopped");
         exit_status = EXIT_SUCCESS;
     } else {
-        cli_error("serve: %s", error);
-        worker_stop(service.worker);
+        cli_error("serve: %s%s", error,
+                  templates || options->templates_given ? ""
+                                                        : " (--templates says where they are)");
     }
+    api_stop(service.api);
     templates_close(templates);
     return exit_status;
 }
@@ -182,18 +183,14 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
 /* ---- Arguments --------------------------------------------------------------------------------
  */
 
-enum {
-    TEMPLATES = 256,
-    LISTEN,
-    PORT,
-    THREADS,
-    HTTP_THREADS,
-    MEMORY,
-    CPU,
-    WALL,
-    MAILBOX,
-    READ_TIMEOUT
-};
+enum { TEMPLATES = 256, LISTEN, PORT, THREADS, MEMORY, CPU, WALL, MAILBOX, READ_TIMEOUT };
+
+static const char *option_name(const struct option *options, int value)
+{
+    while (options->val != value)
+        options++;
+    return options->name;
+}
 
 static bool set_number(int option, const char *plain_name, const char *text,
                        ServeOptions *serve_options)
@@ -211,11 +208,6 @@ static bool set_number(int option, const char *plain_name, const char *text,
         if (!cli_number(name, text, 1, 1024, &value))
             return false;
         serve_options->worker.threads = (int)value;
-        return true;
-    case HTTP_THREADS:
-        if (!cli_number(name, text, 1, 256, &value))
-            return false;
-        serve_options->api.threads = (int)value;
         return true;
     case MEMORY:
         if (!cli_number(name, text, 1, 4096, &value))
@@ -252,7 +244,6 @@ int cmd_serve(int argc, char **argv)
                                             {"listen", required_argument, NULL, LISTEN},
                                             {"port", required_argument, NULL, PORT},
                                             {"threads", required_argument, NULL, THREADS},
-                                            {"http-threads", required_argument, NULL, HTTP_THREADS},
                                             {"memory-limit", required_argument, NULL, MEMORY},
                                             {"cpu-limit", required_argument, NULL, CPU},
                                             {"wall-limit", required_argument, NULL, WALL},
@@ -262,15 +253,17 @@ int cmd_serve(int argc, char **argv)
     ServeOptions serve_options = {.templates = "templates"};
     worker_default_options(&serve_options.worker);
     api_default_options(&serve_options.api);
-    int index = 0;
-    for (int option; (option = getopt_long(argc, argv, "h", options, &index)) != -1;) {
+    for (int option; (option = cli_option(argc, argv, ":h", options)) != -1;) {
         switch (option) {
         case 'h': print_help(); return EXIT_SUCCESS;
-        case TEMPLATES: serve_options.templates = optarg; break;
+        case TEMPLATES:
+            serve_options.templates = optarg;
+            serve_options.templates_given = true;
+            break;
         case LISTEN: serve_options.api.address = optarg; break;
         case '?': return EXIT_USAGE;
         default:
-            if (!set_number(option, options[index].name, optarg, &serve_options))
+            if (!set_number(option, option_name(options, option), optarg, &serve_options))
                 return EXIT_USAGE;
             break;
         }

@@ -70,7 +70,9 @@ int cli_option(int argc, char **argv, const char *letters, const struct option *
 {
     opterr = 0;
     int option = getopt_long(argc, argv, letters, options, NULL);
-    const char *text = argv[optind > 1 ? optind - 1 : 1];
+    if (option != '?' && option != ':')
+        return option;
+    const char *text = argv[optind - 1];
     char letter[3] = {'-', (char)optopt, '\0'};
     if (text[0] == '-' && text[1] != '-' && optopt > 0 && optopt < 128)
         text = letter;
@@ -78,11 +80,10 @@ int cli_option(int argc, char **argv, const char *letters, const struct option *
         cli_error("%s: option '%s' needs a value", argv[0], text);
         return '?';
     }
-    if (option == '?')
-        cli_error("%s: %s '%s'. See template-worker %s --help", argv[0],
-                  optopt == 0 || text == letter ? "unknown option" : "a value is too much:", text,
-                  argv[0]);
-    return option;
+    cli_error("%s: %s '%s'. See template-worker %s --help", argv[0],
+              optopt == 0 || text == letter ? "unknown option" : "a value is too much:", text,
+              argv[0]);
+    return '?';
 }
 
 bool cli_readsource(const char *path, Strbuf *out)

@@ -240,6 +240,8 @@ static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, luau_Diagnos
     luau_Module *module = luau_compile(file->source, file->length, file->chunkname, &options,
                                        diagnostic);
     if (!module) {
+        if (strcmp(diagnostic->message, "not enough memory") == 0)
+            return NULL; /* passes: the next run tries again */
         file->diagnostic = malloc(sizeof(*diagnostic));
         if (file->diagnostic)
             *file->diagnostic = *diagnostic;

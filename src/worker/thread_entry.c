@@ -7,6 +7,8 @@
 enum { FADE_SHIFT_NS = 26 }; /* usage halves every 2^26 ns, about 67 ms */
 #define LIGHT_NS (2 * CLOCK_NS_PER_MS)
 #define MEDIUM_NS (20 * CLOCK_NS_PER_MS)
+#define SHORT_NS (CLOCK_NS_PER_MS / 2)
+enum { TRUST_MAX = 4, TRUST_LOST = -16 };
 
 ThreadEntry *entry_new(uint64_t guild_id)
 {
@@ -87,4 +89,14 @@ void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns)
     if ((start_ns - entry->last_run_ns) >> FADE_SHIFT_NS != 0)
         entry->last_run_ns = end_ns;
     entry->usage_ns = before + (end_ns - start_ns);
+}
+
+void entry_judge(ThreadEntry *entry, bool parked, uint64_t took_ns)
+{
+    if (parked)
+        entry->trust = TRUST_LOST;
+    else if (took_ns < SHORT_NS && entry->trust < TRUST_MAX)
+        entry->trust++;
+    else if (took_ns >= SHORT_NS && entry->trust > 0)
+        entry->trust = 0;
 }

@@ -26,6 +26,7 @@ struct ThreadEntry {
     uint64_t generation, executions;
     uint64_t usage_ns;                   /* processor time used lately, as of last_run_ns; fades */
     uint64_t last_run_ns;
+    int trust;                           /* above 0: its last runs were short */
 };
 
 typedef struct EntryQueue {
@@ -48,5 +49,7 @@ enum { ENTRY_LEVELS = 3 };
 int entry_level(const ThreadEntry *entry, uint64_t now_ns);
 /* Counts a turn that ran from start to end. */
 void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns);
+/* Counts an execution that ended in its first turn, or one that was parked there. */
+void entry_judge(ThreadEntry *entry, bool parked, uint64_t took_ns);
 
 #endif

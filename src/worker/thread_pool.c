@@ -7,9 +7,11 @@
  * it (its native stack may hold addresses of that thread); all others go to whichever thread is
  * free.
  *
- * The threads may serve sockets too (WorkerIo). What arrives for a guild at rest begins on the thread
- * that received it (pool_begin): no queue, no other thread to wake. While guilds run, a thread looks
- * at its sockets every IO_NS; without work it waits for both.
+ * With a WorkerIo there are as many threads again, the seats, which serve sockets. What arrives for
+ * a guild at rest whose last runs were short begins on the seat that received it (pool_begin): no
+ * queue, no other thread to wake. Everything else goes to the workers, so that a seat sleeps most
+ * of the time and is there at once when something arrives. A guild that surprises its seat is
+ * parked there, its slices alternate with looks at the sockets, and it is not trusted for a while.
  *
  * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
  * and at least a fifth of the time when level 0 never runs dry.
@@ -18,6 +20,7 @@
  * from outside while it lives. */
 #include <malloc.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -34,13 +37,10 @@ enum {
 };
 #define COOL_NS CLOCK_NS_PER_S          /* idle for so long: the VM gives memory back */
 #define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
-#define IO_NS (200 * CLOCK_NS_PER_US)   /* longest time between two looks at the sockets, and a turn */
-#define SERVE_NS (2 * CLOCK_NS_PER_MS)  /* after which the guilds that wait have a turn again */
 
 typedef struct ThreadPool ThreadPool;
 
-typedef struct PoolThread PoolThread;
-struct PoolThread {
+typedef struct PoolThread {
     WorkerSeat seat;
     ThreadPool *pool;
     pthread_t thread;
@@ -48,30 +48,28 @@ struct PoolThread {
     EntryQueue parked;     /* only this thread touches it */
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
     bool parked_last;      /* the last such turn was a parked guild's */
-    void *io;              /* NULL: none */
-    uint64_t served_ns;    /* when it last looked at the sockets */
-    PoolThread *idle_next; /* under the pool's lock, like the next */
-    bool idle;
-};
+    void *io;              /* of a seat; else NULL */
+} PoolThread;
 
 struct ThreadPool {
     Strategy base;
     const WorkerOptions *options;
     luau_Ticker *ticker;
     PoolThread *threads;
-    int thread_count; /* started */
+    int thread_count; /* started: the workers, then the seats */
     pthread_mutex_t lock;
-    pthread_cond_t work;    /* to threads without sockets: a queue has an entry, or stopping */
+    pthread_cond_t work;    /* to workers: a queue has an entry, or stopping */
     pthread_cond_t drained; /* to drain: waiting became 0 */
     /* -- under the lock -- */
     IdMap registry;
     EntryQueue ready[ENTRY_LEVELS];
     ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
     int cooled; /* guilds shrunk since memory went back to the system */
-    PoolThread *idle_first; /* waiting for work; the last to come is the first to go */
+    int idle_threads;
     bool refusing; /* new actions */
-    bool stopping; /* kill what runs, end the threads */
     WorkerStats stats;
+    /* -- written under the lock -- */
+    atomic_bool stopping; /* kill what runs, end the threads */
 };
 
 /* ---- Completing -------------------------------------------------------------------------------
@@ -86,36 +84,12 @@ static void complete(LuaVmAction *action, VmActionOutcome outcome)
 /* ---- Submitting -------------------------------------------------------------------------------
  */
 
-static void leave_idle_locked(PoolThread *thread)
-{
-    PoolThread **link = &thread->pool->idle_first;
-    if (!thread->idle)
-        return;
-    while (*link != thread)
-        link = &(*link)->idle_next;
-    *link = thread->idle_next;
-    thread->idle = false;
-}
-
-/* A thread that was woken counts as busy at once, so that the next entry wakes another. */
-static void wake_one_locked(ThreadPool *pool)
-{
-    PoolThread *thread = pool->idle_first;
-    if (!thread)
-        return;
-    if (!thread->io) {
-        pthread_cond_signal(&pool->work);
-        return;
-    }
-    leave_idle_locked(thread);
-    pool->options->io.wake(thread->io);
-}
-
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry)
 {
     entry->scheduled = true;
     entryqueue_put(&pool->ready[entry_level(entry, clock_monotonic_ns())], entry);
-    wake_one_locked(pool);
+    if (pool->idle_threads > 0)
+        pthread_cond_signal(&pool->work);
 }
 
 static ThreadEntry *find_entry_locked(ThreadPool *pool, uint64_t guild_id)
@@ -281,6 +255,8 @@ static void put_cooling_locked(ThreadPool *pool, ThreadEntry *entry)
         pool->cooling_first = entry;
     pool->cooling_last = entry;
     entry->cooling = true;
+    if (pool->idle_threads > 0 && pool->cooling_first == entry)
+        pthread_cond_signal(&pool->work); /* a thread that waits without an end must learn of it */
 }
 
 /* The action is done and completed: more mail, or rest. */
@@ -306,9 +282,12 @@ static bool one_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, 
                      uint64_t start)
 {
     bool heavy = entry_level(entry, start) > 0;
+    bool first = !entry->current && action->type == VM_ACTION_EXECUTE;
     bool parked = perform(self, entry, action, stopping);
     uint64_t end = clock_monotonic_ns();
     entry_charge(entry, start, end);
+    if (first)
+        entry_judge(entry, parked, end - start);
     if (heavy)
         self->other_end_ns = end;
     if (parked)
@@ -326,17 +305,17 @@ static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action,
     release_entry(self->pool, entry, executed);
 }
 
-/* The guild, when it is at rest and its action may begin on this thread: not when it used much
- * lately, when those that wait have waited long enough, or when another thread has nothing to do and
- * this one has. */
+/* ---- Seats ------------------------------------------------------------------------------------
+ */
+
+/* The guild, when it is at rest and its action may begin on this seat. */
 static ThreadEntry *claim_locked(PoolThread *self, const LuaVmAction *action, uint64_t now)
 {
     ThreadPool *pool = self->pool;
-    if (pool->refusing || now - self->served_ns > SERVE_NS ||
-        (self->parked.first && pool->idle_first))
+    if (pool->refusing || self->parked.first)
         return NULL;
     ThreadEntry *entry = find_entry_locked(pool, action->guild_id);
-    if (!entry || entry->scheduled || entry_level(entry, now) > 0)
+    if (!entry || entry->scheduled || entry->trust <= 0 || entry_level(entry, now) > 0)
         return NULL;
     entry->scheduled = true;
     entry->mail_count++;
@@ -357,6 +336,28 @@ static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
         return WORKER_RUNS;
     release_entry(self->pool, entry, action->type == VM_ACTION_EXECUTE);
     return WORKER_DONE;
+}
+
+/* Relaxed: who sets it wakes everyone through something that synchronises. */
+static bool is_stopping(ThreadPool *pool)
+{
+    return atomic_load_explicit(&pool->stopping, memory_order_relaxed);
+}
+
+static void *seat_main(void *arg)
+{
+    PoolThread *self = arg;
+    const WorkerIo *io = &self->pool->options->io;
+    for (;;) {
+        ThreadEntry *entry = self->parked.first;
+        if (is_stopping(self->pool) && !entry)
+            return NULL;
+        if (io->wait(self->io, entry ? 0 : -1))
+            io->serve(self->io);
+        entry = entryqueue_take(&self->parked);
+        if (entry)
+            take_turn(self, entry, entry->current, is_stopping(self->pool));
+    }
 }
 
 /* ---- Choosing ---------------------------------------------------------------------------------
@@ -410,41 +411,9 @@ static ThreadEntry *pick_cooled_locked(ThreadPool *pool, uint64_t now)
     return NULL;
 }
 
-/* Looks at the sockets, and at what arrived there. Without the lock. */
-static void serve(PoolThread *self, int timeout_ms)
+static void wait_for_work_locked(ThreadPool *pool)
 {
-    const WorkerIo *io = &self->pool->options->io;
-    bool any = io->wait(self->io, timeout_ms);
-    self->served_ns = clock_monotonic_ns();
-    if (any)
-        io->serve(self->io);
-}
-
-static void wait_for_io_locked(PoolThread *self)
-{
-    ThreadPool *pool = self->pool;
-    int timeout_ms = pool->cooling_first ? (int)(COOL_NS / 4 / CLOCK_NS_PER_MS) : -1;
-    pthread_mutex_unlock(&pool->lock);
-    bool any = pool->options->io.wait(self->io, timeout_ms);
-    pthread_mutex_lock(&pool->lock);
-    leave_idle_locked(self);
-    pthread_mutex_unlock(&pool->lock);
-    self->served_ns = clock_monotonic_ns();
-    if (any)
-        pool->options->io.serve(self->io);
-    pthread_mutex_lock(&pool->lock);
-}
-
-static void wait_for_work_locked(PoolThread *self)
-{
-    ThreadPool *pool = self->pool;
-    self->idle = true;
-    self->idle_next = pool->idle_first;
-    pool->idle_first = self;
-    if (self->io) {
-        wait_for_io_locked(self);
-        return;
-    }
+    pool->idle_threads++;
     if (pool->cooling_first) {
         uint64_t until = clock_monotonic_ns() + COOL_NS / 4;
         struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
@@ -453,7 +422,7 @@ static void wait_for_work_locked(PoolThread *self)
     } else {
         pthread_cond_wait(&pool->work, &pool->lock);
     }
-    leave_idle_locked(self);
+    pool->idle_threads--;
 }
 
 /* Shrinks without the lock; mail that came meanwhile makes the guild ready. */
@@ -480,7 +449,7 @@ static bool trim(ThreadPool *pool)
     return true;
 }
 
-static void *thread_main(void *arg)
+static void *worker_main(void *arg)
 {
     PoolThread *self = arg;
     ThreadPool *pool = self->pool;
@@ -488,19 +457,17 @@ static void *thread_main(void *arg)
     for (;;) {
         ThreadEntry *entry = pick_locked(self);
         if (entry) {
-            bool stopping = pool->stopping;
+            bool stopping = is_stopping(pool);
             LuaVmAction *action = entry->current ? entry->current : entry_mail_take(entry);
             pthread_mutex_unlock(&pool->lock);
             take_turn(self, entry, action, stopping);
-            if (self->io && clock_monotonic_ns() - self->served_ns > IO_NS)
-                serve(self, 0);
             pthread_mutex_lock(&pool->lock);
-        } else if (pool->stopping) {
+        } else if (is_stopping(pool)) {
             break;
         } else if ((entry = pick_cooled_locked(pool, clock_monotonic_ns())) != NULL) {
             cool(pool, entry);
         } else if (!trim(pool)) {
-            wait_for_work_locked(self);
+            wait_for_work_locked(pool);
         }
     }
     pthread_mutex_unlock(&pool->lock);
@@ -519,7 +486,7 @@ static bool start_thread(ThreadPool *pool, PoolThread *thread)
         luau_fibers_free(thread->fibers);
         return false;
     }
-    if (pthread_create(&thread->thread, NULL, thread_main, thread) != 0) {
+    if (pthread_create(&thread->thread, NULL, thread->io ? seat_main : worker_main, thread) != 0) {
         luau_ticker_remove(pool->ticker, thread->fibers);
         luau_fibers_free(thread->fibers);
         return false;
@@ -566,12 +533,12 @@ static void pool_stop(Strategy *strategy)
     ThreadPool *pool = (ThreadPool *)strategy;
     pthread_mutex_lock(&pool->lock);
     pool->refusing = true;
-    pool->stopping = true;
+    atomic_store_explicit(&pool->stopping, true, memory_order_relaxed);
     pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
     for (int i = 0; i < pool->thread_count; i++)
         if (pool->threads[i].io)
             pool->options->io.wake(pool->threads[i].io);
-    pthread_mutex_unlock(&pool->lock);
     for (int i = 0; i < pool->thread_count; i++)
         pthread_join(pool->threads[i].thread, NULL);
     BASE_ASSERT(pool->stats.waiting == 0);
@@ -586,14 +553,26 @@ static void pool_stats(Strategy *strategy, WorkerStats *stats)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static bool open_seats(ThreadPool *pool)
+/* It is held for less time than falling asleep takes: waiters spin a little first. */
+static void init_lock(pthread_mutex_t *lock)
+{
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+}
+
+/* All before the first of them runs. */
+static bool open_seats(ThreadPool *pool, int count)
 {
     const WorkerIo *io = &pool->options->io;
-    for (int i = 0; i < pool->options->threads; i++) {
+    int workers = pool->options->threads;
+    for (int i = 0; i < count; i++) {
         PoolThread *thread = &pool->threads[i];
         thread->pool = pool;
         thread->seat.strategy = &pool->base;
-        if (io->open && !(thread->io = io->open(io->userdata, i, &thread->seat)))
+        if (i >= workers && !(thread->io = io->open(io->userdata, i - workers, &thread->seat)))
             return false;
     }
     return true;
@@ -602,8 +581,9 @@ static bool open_seats(ThreadPool *pool)
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
 {
     static const StrategyOps ops = {pool_submit, pool_begin, pool_drain, pool_stop, pool_stats};
+    int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
-    PoolThread *threads = calloc((size_t)options->threads, sizeof(*threads));
+    PoolThread *threads = calloc((size_t)count, sizeof(*threads));
     luau_Ticker *ticker = luau_ticker_new(TICK_US);
     if (!pool || !threads || !ticker) {
         snprintf(error, error_size, "not enough memory for the worker threads");
@@ -616,15 +596,15 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
     *pool = (ThreadPool){
         .base.ops = &ops, .options = options, .ticker = ticker, .threads = threads};
     idmap_init(&pool->registry, random_u64());
-    pthread_mutex_init(&pool->lock, NULL);
+    init_lock(&pool->lock);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&pool->work, &monotonic);
     pthread_cond_init(&pool->drained, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    bool opened = open_seats(pool);
-    while (pool->thread_count < options->threads) {
+    bool opened = open_seats(pool, count);
+    while (pool->thread_count < count) {
         if (!opened || !start_thread(pool, &threads[pool->thread_count])) {
             snprintf(error, error_size, "cannot start a worker thread");
             pool_stop(&pool->base);

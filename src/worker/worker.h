@@ -9,16 +9,15 @@
 
 #include "worker/vm_action.h"
 
-/* A worker thread, for those it serves besides guilds. */
+/* A thread that serves sockets, or what WorkerIo makes of it, and may begin actions on the spot. */
 typedef struct WorkerSeat WorkerSeat;
 
-/* What the worker threads do besides running guilds: they serve sockets, say, and begin what comes
- * in on the spot, without a hand-over to another thread. */
+/* What the seats serve. There are as many of them as worker threads. */
 typedef struct WorkerIo {
     void *userdata;
-    /* Before the threads start: what thread number `thread` serves, for the functions below; NULL
-     * fails. It stays its maker's, who keeps it until after worker_stop. */
-    void *(*open)(void *userdata, int thread, WorkerSeat *seat);
+    /* Before the threads start: what this seat serves, for the functions below; NULL fails. It
+     * stays its maker's, who keeps it until after worker_stop. */
+    void *(*open)(void *userdata, int index, WorkerSeat *seat);
     /* True: there is something to serve. Waits for it up to timeout_ms (-1: without an end). */
     bool (*wait)(void *io, int timeout_ms);
     void (*serve)(void *io); /* what is ready */
@@ -27,7 +26,7 @@ typedef struct WorkerIo {
 
 typedef struct WorkerOptions {
     int threads;            /* one for each processor */
-    WorkerIo io;            /* open is NULL: the threads run guilds and nothing else */
+    WorkerIo io;            /* open is NULL: no seats */
     int mailbox_max;        /* actions a guild may have waiting, the running one included */
     KhronosLimits limits;
     KhronosLog log;
@@ -48,8 +47,8 @@ void worker_default_options(WorkerOptions *options);
 Worker *worker_start(const WorkerOptions *options, char *error, size_t error_size);
 /* Any thread. See LuaVmAction for who owns what. */
 void worker_submit(Worker *worker, LuaVmAction *action);
-/* On the seat's thread, inside `serve`: the same, but an action whose guild is at rest begins at
- * once. */
+/* On the seat's thread, inside `serve`: an action whose guild is at rest, and does not run long as a
+ * rule, begins at once. */
 typedef enum WorkerBegun {
     WORKER_NOT_NOW, /* nothing happened: worker_post it */
     WORKER_DONE,    /* it is done, `complete` was not called */

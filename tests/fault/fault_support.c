@@ -7,11 +7,13 @@
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *block, size_t size);
+void *__real_reallocarray(void *block, size_t count, size_t size);
 void *__real_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset);
 void *__real_mremap(void *address, size_t old_size, size_t new_size, int flags);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *block, size_t size);
+void *__wrap_reallocarray(void *block, size_t count, size_t size);
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset);
 void *__wrap_mremap(void *address, size_t old_size, size_t new_size, int flags);
 
@@ -51,6 +53,11 @@ void *__wrap_calloc(size_t count, size_t size)
 void *__wrap_realloc(void *block, size_t size)
 {
     return fails() ? NULL : __real_realloc(block, size);
+}
+
+void *__wrap_reallocarray(void *block, size_t count, size_t size)
+{
+    return fails() ? NULL : __real_reallocarray(block, count, size);
 }
 
 void *__wrap_mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset)

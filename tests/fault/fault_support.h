@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-/* The k-th call from now of malloc, calloc, realloc, mmap or mremap fails (k >= 1), once; 0: none does. */
+/* The k-th call from now of malloc or its kin, mmap or mremap fails once (k >= 1); 0: none does. */
 void fault_arm(long k);
 /* Whether it came to that; nothing fails any more. */
 bool fault_disarm(void);

@@ -24,7 +24,8 @@
 #include "programs.h"
 
 enum {
-    EACH_MAX = 2000, /* up to here every allocation, then growing strides */
+    STRESSED_MAX = 200, /* some of these with a collection at every allocation */
+    EACH_MAX = 2000,    /* up to here every allocation, then growing strides */
     QUOTA_BYTES = 64 << 20
 };
 
@@ -159,6 +160,8 @@ static bool run_failing(Fixture *fixture, luau_Module *module, const FaultProgra
     assert_non_null(L);
     if (k % 3 == 0)
         luau_testmode(L, LUAU_TEST_STACK_MOVES);
+    if (k % 16 == 5 && k < STRESSED_MAX)
+        luau_testmode(L, LUAU_TEST_GC_ALWAYS | LUAU_TEST_STACK_MOVES);
     uint64_t before = luau_failalloc(L, (uint64_t)k);
     int status = run(L, module);
     bool ended = luau_failalloc(L, 0) < before + (uint64_t)k;
@@ -168,6 +171,7 @@ static bool run_failing(Fixture *fixture, luau_Module *module, const FaultProgra
         assert_int_equal(status, LUA_OK);
     lua_settop(L, 0);
     luau_clearkill(L);
+    luau_testmode(L, 0);
     expect(L, module, program, k, result);
     lua_close(L);
     return ended;

@@ -23,8 +23,8 @@ static const char MAIN[] = "local other = require('./other')\n"
                            "for i = 1, 20000 do list[1].id += 1 end\n"
                            "local text = json.encode(list)\n"
                            "return other.twice(#json.decode(text))\n";
-static const char OTHER[] = "return {twice = function(n) return {n, n, text = 'x'} end}";
-static const char RESULT[] = "{\"1\":40,\"2\":40,\"text\":\"x\"}";
+static const char OTHER[] = "return {twice = function(n) return {a = {n, n}} end}";
+static const char RESULT[] = "{\"a\":[40,40]}";
 
 static KhronosTemplate *make_template(KhronosSandbox *sandbox)
 {
@@ -53,7 +53,7 @@ static bool run(KhronosSandbox *sandbox, KhronosTemplate *t, luau_Fibers *fibers
     static const KhronosLog log = {.line = ignore_line};
     KhronosLimits limits;
     khronos_default_limits(&limits);
-    limits.slice_ns = 1; /* parks at every tick */
+    limits.slice_ns = 200 * 1000;
     KhronosRuntime *rt = khronos_new(sandbox, 7, &limits, &log);
     if (!rt)
         return false;
@@ -78,7 +78,7 @@ static void expect(KhronosSandbox *sandbox, KhronosTemplate *t, luau_Fibers *fib
     KhronosStatus status;
     assert_true(run(sandbox, t, fibers, &status, &out));
     assert_int_equal(status, KHRONOS_OK);
-    assert_int_equal(out.length, strlen(RESULT));
+    assert_string_equal(strbuf_cstr(&out), RESULT);
     strbuf_free(&out);
 }
 

@@ -6,7 +6,7 @@
 #include "bytes.h"
 #include "luau/luau.h"
 
-enum { SUBJECT_MAX = 300, PATTERN_MAX = 40, POLLS_MAX = 3000 };
+enum { SUBJECT_MAX = 300, PATTERN_MAX = 40, POLLS_MAX = 100 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -12,8 +12,8 @@
 #include "bytes.h"
 
 typedef struct ProgramOptions {
-    /* What a program prints depends on nothing but the language: no order of traversal, no addresses,
-     * no collector, no line numbers, no levels of the stack. */
+    /* What a program prints depends on nothing but the language: no order of traversal, no
+     * addresses, no collector, no line numbers, no levels of the stack. */
     bool reproducible;
 } ProgramOptions;
 
