@@ -180,6 +180,10 @@ static void fill_action(ApiCall *call, KhronosTemplate *t)
 bool execute_start(ApiCall *call)
 {
     char message[256];
+    if (call->body.length == 0) {
+        fail_text(call, 400, "invalid_request", "/: expected an object, got an empty body");
+        return false;
+    }
     if (!execute_request_read(call->body.data, call->body.length, &call->request, message,
                               sizeof(message))) {
         fail_text(call, 400, "invalid_request", message);

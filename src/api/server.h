@@ -1,5 +1,5 @@
-/* server.h: the HTTP server. It has no threads: the worker's serve its sockets (api_io), the owner's
- * calls api_tick. Holds no VM. */
+/* server.h: the HTTP server. It has no threads: the worker's seats serve its sockets (api_io), the
+ * owner's calls api_tick. Holds no VM. */
 #ifndef API_SERVER_H
 #define API_SERVER_H
 

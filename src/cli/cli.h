@@ -33,8 +33,8 @@ int run_bare(const BareOptions *options);
 void cli_error(const char *format, ...) BASE_PRINTF(1, 2);
 /* What went wrong with a file; EFBIG: it is larger than max_mib. */
 void cli_fileerror(const char *path, int code, int max_mib);
-/* getopt_long, with complaints of our own: '?' means that it has complained. `letters` as there, with
- * a colon in front (behind a "-" that stands there). */
+/* getopt_long, with complaints of our own: '?' means that it has complained. `letters` as there,
+ * with a colon in front (behind a "-" that stands there). */
 int cli_option(int argc, char **argv, const char *letters, const struct option *options);
 /* Reads a source file; says what is wrong with it itself. A first line that begins with #! becomes
  * empty. */

@@ -119,14 +119,31 @@ static void push_arguments(lua_State *L, KhronosRuntime *rt, KhronosExecution *x
     context_push(L, &fields);
 }
 
+/* The code to run; NULL: x says why there is none. */
+static luau_Module *compile_entry(lua_State *L, KhronosExecution *x)
+{
+    KhronosTemplate *t = x->template_version;
+    int entry = template_entry(t);
+    luau_Diagnostic diagnostic;
+    luau_Module *module = template_compile(L, t, entry, &diagnostic);
+    if (module)
+        return module;
+    x->status = KHRONOS_COMPILE_ERROR;
+    strbuf_printf(&x->message, "%s:%d: %s", template_shown(t, entry), diagnostic.line,
+                  diagnostic.message);
+    snprintf(x->path, sizeof(x->path), "%s", template_shown(t, entry));
+    x->line = diagnostic.line;
+    x->column = diagnostic.column;
+    return NULL;
+}
+
 int runtime_execute(lua_State *L)
 {
     KhronosRuntime *rt = khronos_of(L);
     KhronosExecution *x = lua_tolightuserdata(L, 1);
-    luau_Diagnostic diagnostic;
-    luau_Module *module = template_module(x->template_version, template_entry(x->template_version),
-                                          &diagnostic);
-    BASE_ASSERT(module != NULL); /* khronos_run compiled it */
+    luau_Module *module = compile_entry(L, x);
+    if (!module)
+        return 0;
     instance_get(L, &rt->instances, x->template_version);
     lua_State *co = lua_newthread(L); /* 2: globals, 3: thread */
     lua_pushvalue(L, 2);
@@ -158,8 +175,8 @@ void runtime_killed(KhronosRuntime *rt)
     switch (luau_killreason(rt->L)) {
     case LUAU_KILL_MEMORY:
         x->status = KHRONOS_MEMORY_LIMIT;
-        strbuf_printf(&x->message, "memory limit of %zu bytes exceeded",
-                      rt->limits->memory_max_bytes);
+        strbuf_printf(&x->message, "memory limit of %.3g MiB exceeded",
+                      (double)rt->limits->memory_max_bytes / (1 << 20));
         break;
     case LUAU_KILL_CPU:
         x->status = KHRONOS_TIMEOUT;

@@ -36,7 +36,7 @@ static bool load_file(void *self, lua_State *L, const char *path)
     KhronosTemplate *t = instance->template_version;
     int file = template_find(t, path);
     luau_Diagnostic diagnostic;
-    luau_Module *module = file >= 0 ? template_module(t, file, &diagnostic) : NULL;
+    luau_Module *module = file >= 0 ? template_compile(L, t, file, &diagnostic) : NULL;
     if (!module) {
         lua_pushfstring(L, "%s:%d: %s", file >= 0 ? template_shown(t, file) : path,
                         file >= 0 ? diagnostic.line : 0,

@@ -142,28 +142,17 @@ static KhronosStep after(KhronosRuntime *rt, int result)
     return finish(rt);
 }
 
-/* The entry's code must be there; false: x says why not. */
+/* There must be something to run; false: x says why not. */
 static bool prepare(KhronosExecution *x)
 {
     KhronosTemplate *t = x->template_version;
-    int entry = template_entry(t);
-    luau_Diagnostic diagnostic;
     x->status = KHRONOS_COMPILE_ERROR;
-    if (template_problem(t)) {
+    if (template_problem(t))
         strbuf_puts(&x->message, template_problem(t));
-        return false;
-    }
-    if (entry < 0) {
+    else if (template_entry(t) < 0)
         strbuf_puts(&x->message, "the template has no init.luau");
-        return false;
-    }
-    if (template_module(t, entry, &diagnostic))
+    else
         return true;
-    strbuf_printf(&x->message, "%s:%d: %s", template_shown(t, entry), diagnostic.line,
-                  diagnostic.message);
-    snprintf(x->path, sizeof(x->path), "%s", template_shown(t, entry));
-    x->line = diagnostic.line;
-    x->column = diagnostic.column;
     return false;
 }
 

@@ -8,6 +8,9 @@
 
 #include "base/base.h"
 
+/* Tree and code of the worst file of 1 MiB. */
+#define COMPILE_BYTES_MAX ((size_t)256 << 20)
+
 typedef struct TemplateFile {
     char *path;
     char *chunkname; /* "@" and the name shown */
@@ -16,6 +19,7 @@ typedef struct TemplateFile {
     char *source; /* under the lock, until compiled */
     _Atomic(luau_Module *) module;
     luau_Diagnostic *diagnostic; /* under the lock; set when the compilation failed */
+    bool compiling;              /* under the lock; by a VM that may be parked */
 } TemplateFile;
 
 struct KhronosTemplate {
@@ -232,40 +236,97 @@ const char *template_source(const KhronosTemplate *t, int file, size_t *length)
     return t->files[file].source;
 }
 
-static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, luau_Diagnostic *diagnostic)
+static int poll_vm(void *L)
+{
+    return luau_pollkill(L);
+}
+
+/* Without the lock: nobody else touches the source while it is compiled. */
+static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, lua_State *L,
+                            luau_Diagnostic *diagnostic)
 {
     luau_CompileOptions options;
     luau_compile_defaults(&options);
     options.image = sandbox_image(t->sandbox);
-    luau_Module *module = luau_compile(file->source, file->length, file->chunkname, &options,
-                                       diagnostic);
+    options.memory_max_bytes = COMPILE_BYTES_MAX;
+    options.poll = L ? poll_vm : NULL;
+    options.poll_userdata = L;
+    return luau_compile(file->source, file->length, file->chunkname, &options, diagnostic);
+}
+
+static void keep_locked(TemplateFile *file, luau_Module *module, const luau_Diagnostic *diagnostic)
+{
     if (!module) {
-        if (strcmp(diagnostic->message, "not enough memory") == 0)
-            return NULL; /* passes: the next run tries again */
         file->diagnostic = malloc(sizeof(*diagnostic));
         if (file->diagnostic)
             *file->diagnostic = *diagnostic;
-        return NULL;
+        return;
     }
     free(file->source);
     file->source = NULL;
     /* Release: who loads the pointer without the lock sees the finished module. */
     atomic_store_explicit(&file->module, module, memory_order_release);
-    return module;
+}
+
+/* True: there is an answer, a module or NULL. False: it is to be compiled. */
+static bool look_locked(TemplateFile *file, luau_Module **module, luau_Diagnostic *diagnostic)
+{
+    *module = atomic_load_explicit(&file->module, memory_order_relaxed);
+    if (!*module && file->diagnostic)
+        *diagnostic = *file->diagnostic;
+    return *module || file->diagnostic;
 }
 
 luau_Module *template_module(KhronosTemplate *t, int index, luau_Diagnostic *diagnostic)
 {
     TemplateFile *file = &t->files[index];
+    luau_Module *module;
+    pthread_mutex_lock(&t->lock);
+    if (!look_locked(file, &module, diagnostic)) {
+        BASE_ASSERT(!file->compiling);
+        module = compile(t, file, NULL, diagnostic);
+        keep_locked(file, module, diagnostic);
+    }
+    pthread_mutex_unlock(&t->lock);
+    return module;
+}
+
+/* Is it this VM's turn to compile? */
+static bool take_turn(KhronosTemplate *t, TemplateFile *file, bool *done, luau_Module **module,
+                      luau_Diagnostic *diagnostic)
+{
+    pthread_mutex_lock(&t->lock);
+    *done = look_locked(file, module, diagnostic);
+    bool mine = !*done && !file->compiling;
+    file->compiling |= mine;
+    pthread_mutex_unlock(&t->lock);
+    return mine;
+}
+
+luau_Module *template_compile(lua_State *L, KhronosTemplate *t, int index,
+                              luau_Diagnostic *diagnostic)
+{
+    TemplateFile *file = &t->files[index];
     luau_Module *module = atomic_load_explicit(&file->module, memory_order_acquire);
     if (module)
         return module;
-    pthread_mutex_lock(&t->lock);
-    module = atomic_load_explicit(&file->module, memory_order_relaxed);
-    if (!module && file->diagnostic)
-        *diagnostic = *file->diagnostic;
-    else if (!module)
-        module = compile(t, file, diagnostic);
-    pthread_mutex_unlock(&t->lock);
-    return module;
+    for (bool done = false;;) {
+        bool mine = take_turn(t, file, &done, &module, diagnostic);
+        if (done)
+            return module;
+        if (mine) {
+            module = compile(t, file, L, diagnostic);
+            bool stopped = !module && luau_pollkill(L);
+            pthread_mutex_lock(&t->lock);
+            file->compiling = false;
+            if (!stopped)
+                keep_locked(file, module, diagnostic);
+            pthread_mutex_unlock(&t->lock);
+            if (!stopped)
+                return module;
+        }
+        /* Another VM compiles: look again at the next turn. Or this one is to be killed. */
+        luau_preempt(L);
+        luau_poll(L);
+    }
 }

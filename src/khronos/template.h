@@ -56,7 +56,11 @@ bool template_hasdirectory(const KhronosTemplate *t, const char *path); /* "" is
 const char *template_source(const KhronosTemplate *t, int file, size_t *length);
 
 /* A file's code (borrowed, lives with the template), compiled now if need be; NULL: *diagnostic
- * says why. Takes the template's own lock while it compiles. */
+ * says why. Not while a VM may be compiling it. */
 luau_Module *template_module(KhronosTemplate *t, int file, luau_Diagnostic *diagnostic);
+/* The same on behalf of a VM, which is preempted like any other that runs long, and waits if
+ * another one is compiling the file. Does not return when it is killed. [e] */
+luau_Module *template_compile(lua_State *L, KhronosTemplate *t, int file,
+                              luau_Diagnostic *diagnostic);
 
 #endif

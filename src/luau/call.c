@@ -46,20 +46,19 @@ static size_t used_slots(const lua_State *L)
     return used < size ? used : size;
 }
 
-/* Moves the thread to the new stack. Of a large one the filling may park, but never unwinds; the
- * thread is on its old one until the end. */
+/* Moves the thread to the new stack. With a large one that may park, but never unwinds; the thread
+ * is on its old one until the end. */
 static void move_stack(lua_State *L, Value *stack, int size)
 {
     size_t slots = (size_t)(size + EXTRA_STACK), old_slots = (size_t)L->stack_size;
     size_t used = used_slots(L);
     Value *old = L->stack;
     used = used < slots ? used : slots;
-    for (size_t i = used; i < slots; i++) {
-        stack[i] = VAL_NIL;
+    for (size_t i = 0; i < slots; i++) {
+        stack[i] = i < used ? old[i] : VAL_NIL;
         if (i % FILL_STEP == FILL_STEP - 1)
             luau_pollkill(L);
     }
-    memcpy(stack, old, used * sizeof(Value));
     L->stack = stack;
     L->stack_size = (int)slots;
     L->stack_last = stack + size;

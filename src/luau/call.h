@@ -13,7 +13,7 @@
 /* Room for n more slots; may move the stack. */
 #define luD_checkstack(L, n)                                                                    \
     do {                                                                                        \
-        if (BASE_UNLIKELY((char *)(L)->stack_last - (char *)(L)->top <= (ptrdiff_t)((n) * (int)sizeof(Value))) || \
+        if (BASE_UNLIKELY((L)->stack_last - (L)->top <= (ptrdiff_t)(n)) ||                      \
             BASE_UNLIKELY(LUAU_STACK_MOVES(L)))                                                 \
             luD_growstack(L, n);                                                                \
     } while (0)
@@ -44,7 +44,7 @@ void luD_call(lua_State *L, Value *func, int nresults);
 /* Runs fn(L, arg) protected. On error: status, frame and c_calls restored, upvalues closed from
  * `old_top` (a saved stack offset) on, the error value at old_top, top behind it. Kills pass. */
 int luD_pcall(lua_State *L, void (*fn)(lua_State *L, void *arg), void *arg, ptrdiff_t old_top);
-/* The outermost luD_pcall (no activation under it) is where kills end: LUA_KILLED, a nil at old_top. */
+/* The outermost luD_pcall (no activation under it) ends kills: LUA_KILLED, nil at old_top. */
 
 /* fn of a luD_pcall that just calls the function at the saved stack offset; handler: nil or a
  * message handler that runs at the point of the error. */
@@ -71,7 +71,9 @@ lua_State *luD_finish(lua_State *L, Value *first, int n);
 /* The same for what a native gave back: n results on top, or NATIVE_*. */
 lua_State *luD_afternative(lua_State *L, int n);
 /* True if errors in frames that the current luV_execute made come back to it. */
-#define luD_isprotected(g)     ((g)->activation && (g)->activation->exec && (g)->activation->depth == (g)->exec_depth)
+#define luD_isprotected(g)                          \
+    ((g)->activation && (g)->activation->exec &&    \
+     (g)->activation->depth == (g)->exec_depth)
 /* Leaves a call for the interpreter to start once it is protected. */
 lua_State *luD_defer(lua_State *L, Value *func, int nresults, uint32_t flags);
 BASE_NORETURN void luD_throw(lua_State *L, int status); /* error value on top of the stack */
@@ -84,9 +86,10 @@ BASE_NORETURN void luD_kill(lua_State *L);              /* unwinds to the outerm
 void luD_seterror(lua_State *L, int status, Value *slot);
 void luD_checkcstack(lua_State *L);          /* raises `C stack overflow` past the limits */
 
-/* VM errors: message with the position of the running function (reference 8.2), at most 511 bytes. */
+/* VM errors: message with the position of the running function (reference 8.2), 511 bytes at most.
+ * luD_typeerror: `attempt to WHAT a T value`. */
 BASE_NORETURN void luD_error(lua_State *L, const char *format, ...) BASE_PRINTF(2, 3);
-BASE_NORETURN void luD_typeerror(lua_State *L, Value v, const char *what); /* attempt to WHAT a T value */
+BASE_NORETURN void luD_typeerror(lua_State *L, Value v, const char *what);
 BASE_NORETURN void luD_indexerror(lua_State *L, Value object, Value key);
 BASE_NORETURN void luD_aritherror(lua_State *L, Value a, Value b, TM event);
 BASE_NORETURN void luD_concaterror(lua_State *L, Value a, Value b);

@@ -88,7 +88,7 @@ struct luau_Fiber {
     void (*work)(lua_State *L, void *arg);
     void *arg;
     bool started, finished;
-    bool held;     /* parked where code cleans up itself (luau_pollkill) */
+    bool held; /* parked where code cleans up itself (luau_pollkill) */
 };
 
 struct luau_Fibers {
@@ -485,9 +485,9 @@ void luau_kill(lua_State *L, int reason)
     Global_ *g = G(L);
     uint32_t wanted = REQUEST_KILL | (uint32_t)(reason > 0 ? reason : LUAU_KILL_HOST) << 8;
     uint32_t old = atomic_load_explicit(&g->requests, memory_order_seq_cst);
-    while (!(old & REQUEST_KILL) && !atomic_compare_exchange_weak_explicit(
-                                        &g->requests, &old, old | wanted, memory_order_seq_cst,
-                                        memory_order_seq_cst))
+    while (!(old & REQUEST_KILL) &&
+           !atomic_compare_exchange_weak_explicit(&g->requests, &old, old | wanted,
+                                                  memory_order_seq_cst, memory_order_seq_cst))
         continue;
     ask(g, 0);
 }
@@ -578,7 +578,7 @@ static bool poll_slow(lua_State *L, bool held)
 {
     Global_ *g = G(L);
     _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
-    for (;;) {
+    for (bool parked = false;; parked = true) {
         atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
         uint64_t now = luY_now_ns();
@@ -598,6 +598,10 @@ static bool poll_slow(lua_State *L, bool held)
         bool slice_over = g->slice_ns && now - g->slice_start_ns >= g->slice_ns;
         if (!slice_over && !(requests & REQUEST_PREEMPT))
             return false;
+        if (parked) { /* it goes on for one poll at least, however short the slices are */
+            atomic_store_explicit(word, 1, memory_order_relaxed);
+            return false;
+        }
         park(g, held); /* comes back with a new slice; look again: it may have been killed */
     }
 }

@@ -249,7 +249,8 @@ static void check_closure(Checker *c, Closure *cl)
 static void check_frames(Checker *c, lua_State *co)
 {
     CHECK(c, co->ci >= co->ci_base && co->ci < co->ci_end, "frame outside the frames");
-    CHECK(c, co->ci_end - co->ci_base == co->ci_size ||
+    CHECK(c,
+          co->ci_end - co->ci_base == co->ci_size ||
               (co->ci_end - co->ci_base == LUAI_MAXCALLS && co->ci_size > LUAI_MAXCALLS),
           "room for frames");
     for (const CallInfo *ci = co->ci_base; ci <= co->ci && !c->fault; ci++)

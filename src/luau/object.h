@@ -13,7 +13,7 @@
  *                             (thread, buffer, vector, integer), told apart by the header
  *
  * Objects start with a 2-byte header: type and mark bits. Shared objects (of images and modules,
- * and the core strings) carry MARK_SHARED: no collector of any VM touches them, nothing writes them. */
+ * and the core strings) carry MARK_SHARED: no VM's collector touches them, nothing writes them. */
 #ifndef LUAU_OBJECT_H
 #define LUAU_OBJECT_H
 

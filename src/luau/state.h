@@ -40,8 +40,8 @@ enum {
 };
 
 /* A stretch of C stack that catches errors. Two kinds: `exec` ones stand right over a luV_execute
- * and serve the pcalls and resumes that this loop runs (they go on with the loop); the others are those
- * of luD_pcall (lua_pcall and host calls). See call.h. */
+ * and serve the pcalls and resumes that this loop runs (they go on with the loop); the others are
+ * those of luD_pcall (lua_pcall and host calls). See call.h. */
 typedef struct Activation {
     struct Activation *previous;
     lua_State *L;          /* thread it was entered on */

@@ -4,9 +4,9 @@
  *     FOLDER/NAME/init.luau ...   a template with files to require (.luau, .lua, .luaurc)
  *
  * Changes are seen at the next look-up: the kernel reports them (inotify) before the writer goes
- * on, so nothing runs an old version once its save is complete (under load, a millisecond later). Every change makes a new version;
- * who holds the old one keeps it. Sources compile once, at first use, whatever number of guilds
- * runs them. Any thread. */
+ * on, so nothing runs an old version once its save is complete (under load, a millisecond later).
+ * Every change makes a new version; who holds the old one keeps it. Sources compile once, at first
+ * use, whatever number of guilds runs them. Any thread. */
 #ifndef WORKER_TEMPLATES_H
 #define WORKER_TEMPLATES_H
 

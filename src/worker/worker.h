@@ -47,8 +47,8 @@ void worker_default_options(WorkerOptions *options);
 Worker *worker_start(const WorkerOptions *options, char *error, size_t error_size);
 /* Any thread. See LuaVmAction for who owns what. */
 void worker_submit(Worker *worker, LuaVmAction *action);
-/* On the seat's thread, inside `serve`: an action whose guild is at rest, and does not run long as a
- * rule, begins at once. */
+/* On the seat's thread, inside `serve`: an action whose guild is at rest, and does not run long as
+ * a rule, begins at once. */
 typedef enum WorkerBegun {
     WORKER_NOT_NOW, /* nothing happened: worker_post it */
     WORKER_DONE,    /* it is done, `complete` was not called */

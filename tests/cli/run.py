@@ -36,14 +36,23 @@ CASES = {
     "help": [
         (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile"], ""),
         (["run", "--help"], 0, ["--bare", "--event FILE"], ""),
-        (["check", "--help"], 0, ["usage: template-worker check FILE..."], ""),
+        (["check", "--help"], 0, ["usage: template-worker check FILE-OR-FOLDER..."], ""),
         (["compile", "--help"], 0, ["--list"], ""),
         (["serve", "--help"], 0, ["--templates FOLDER", "--port N"], ""),
         (["--version"], 0, ["template-worker 0."], ""),
         ([], 2, "", ["usage:"]),
         (["frobnicate"], 2, "", ["there is no command 'frobnicate'"]),
         (["run"], 2, "", ["which file?"]),
-        (["run", "--frob", "x"], 2, "", ["--frob"]),
+        (["run", "--frob", "x"], 2, "", "template-worker: run: unknown option '--frob'. See template-worker run "
+                                        "--help\n"),
+        (["run", "-q", "x"], 2, "", ["unknown option '-q'"]),
+        (["run", "--event"], 2, "", ["option '--event' needs a value"]),
+        (["run", "--bare=x", "x"], 2, "", ["a value is too much"]),
+        (["serve", "--port", "x"], 2, "", ["--port: expected a whole number from 0 to 65535, got 'x'"]),
+        (["serve", "--nothing"], 2, "", ["serve: unknown option '--nothing'"]),
+        (["help", "run"], 0, ["usage: template-worker run"], ""),
+        (["help", "nothing"], 2, "", ["there is no command 'nothing'"]),
+        (["template.luau"], 2, "", ["to run it: template-worker run template.luau"]),
         (["run", "a.luau", "b.luau"], 2, "", ["'b.luau' is too much"]),
         (["run", "--guild", "x", "a.luau"], 2, "", ["--guild: expected a whole number"]),
         (["check"], 2, "", ["which files?"]),
@@ -90,6 +99,8 @@ CASES = {
         (["check", "several.luau", "main.luau"], 1, "",
          ["several.luau:2:7: ", "several.luau:4:", "several.luau:6:", "\n    local = 5\n          ^\n"]),
         (["check", "none.luau"], 1, "", ["No such file"]),
+        (["check", "folder"], 0, "", ""),
+        (["check", "lib", "folder"], 1, "", ["lib/syntax.luau:1:5: "]),
     ],
     "compile": [
         (["compile", "--list", "args.luau"], 0, ["CALL", "RETURN"], ""),
@@ -170,7 +181,7 @@ def check_full_output(program):
 
 def check_event_errors(program):
     problems = []
-    for text, part in (("", "unexpected end"), ("[]", "/: expected an object"), ('{"data": 1}', "/name: required"),
+    for text, part in (("", "it is empty"), (" ", "unexpected end"), ("{} x", "/name: required"), ("[]", "/: expected an object"), ('{"data": 1}', "/name: required"),
                        ('{"name": "x", "nam": 1}', "/nam: unknown field"), ('{"name": "x"} y', "unexpected text"),
                        (json.dumps({"name": "x" * 300}), "longer than 256 bytes")):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -180,6 +191,20 @@ def check_event_errors(program):
             if done.returncode != 1 or part not in done.stderr.decode():
                 problems.append(f"{text!r}: {done.returncode} {done.stderr}")
     return problems
+
+
+def check_event_from_input(program):
+    done = subprocess.run([program, "run", "template.luau", "--event", "-"], cwd=FILES, timeout=60 * FACTOR,
+                          input=b'{"name": "Piped"}', stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return [] if done.returncode == 0 and b"hello\tPiped\t1\n" in done.stdout else [f"{done}"]
+
+
+def check_byte_order_mark(program):
+    with tempfile.NamedTemporaryFile("wb", suffix=".luau") as file:
+        file.write(b"\xef\xbb\xbfreturn 1")
+        file.flush()
+        done = run(program, ["check", file.name])
+    return [] if done.returncode == 1 and b"byte order mark" in done.stderr else [f"{done}"]
 
 
 def main():

@@ -253,7 +253,7 @@ def check_forms_of_bodies(program):
         expect(b'"result":[1,2]' in answer, "HTTP/1.0")
         answer = raw(server, head + b"zz\r\n\r\n")
         expect(b" 400 " in answer or answer == b"", "bad chunk size")
-        expect(b" 400 " in raw(server, b"GARBAGE\r\n\r\n") or True, "garbage")
+        expect(raw(server, b"GARBAGE\r\n\r\n").startswith((b"HTTP/1.1 400", b"")), "garbage")
         expect(server.execute("echo", data=1)[0] == 200, "lives on")
     finally:
         server.stop()
@@ -268,6 +268,62 @@ def check_huge_bodies(program):
                          b"Content-Length: " + length + b"\r\n\r\n", timeout=3)
             expect(answer.split(b" ")[1:2] in ([b"413"], [b"400"]), f"{length}: {answer[:200]}")
         expect(server.execute("echo", data=1)[0] == 200, "lives on")
+    finally:
+        server.stop()
+
+
+def check_framing(program):
+    """Who says twice where a request ends, or whom it is for, is refused and hung up on."""
+    server = Server(program)
+    path = b"POST /execute HTTP/1.1\r\n"
+    fine = b"Host: localhost\r\nContent-Type: application/json\r\n"
+    length = b"Content-Length: %d\r\n" % len(BODY)
+    try:
+        for headers, text in ((fine + length + b"Content-Length: 5\r\n", b"one Content-Length"),
+                              (fine + length + b"Transfer-Encoding: chunked\r\n", b"one Content-Length"),
+                              (fine + b"Transfer-Encoding: gzip\r\n", b"Transfer-Encoding"),
+                              (fine + length + b"Host: localhost\r\n", b"one Host"),
+                              (fine[17:] + length, b"one Host"),
+                              (fine + length + b"Content-Encoding: gzip\r\n", b"compressed")):
+            answer = raw(server, path + headers + b"\r\n" + BODY + execute_bytes(BODY), timeout=3)
+            head, _, rest = answer.partition(b"\r\n\r\n")
+            expect(head.split(b" ")[1] in (b"400", b"415") and text in rest, f"{headers}: {answer[:300]}")
+            if head.split(b" ")[1] == b"400":
+                expect(b"HTTP/1.1" not in rest, f"{headers}: went on: {answer[:600]}")
+        for target in (b"/healthz%00x", b"/%68ealthz", b"/healthz/", b"//healthz", b"http://localhost/healthz"):
+            answer = raw(server, b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            expect(answer.startswith(b"HTTP/1.1 404"), f"{target}: {answer[:200]}")
+    finally:
+        server.stop()
+
+
+def check_strange_requests(program):
+    """Whatever comes in, the answer is no 5xx of ours and the server lives."""
+    server = Server(program)
+    host = b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    try:
+        for data in (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + b"x" * 100 + b"\r\n\r\n",
+                     b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\r\n" * 1000, b"\0" * 5000, b"GET /healthz\r\n\r\n",
+                     b"GET /healthz?" + b"a=1&" * 500 + host + b"\r\n", b"GET /" + b"a" * 60000 + host + b"\r\n",
+                     b"GET /healthz" + host + b"X: y\r\n" * 3000 + b"\r\n", b"GET /\xff\xfe\0" + host + b"\r\n",
+                     b"GET /healthz" + host + b"No colon here\r\n\r\n", b"POST /execute" + host + b": empty\r\n\r\n",
+                     b"POST /execute" + host + b"Content-Type: application/json\r\nContent-Length: 1e3\r\n\r\n",
+                     b"POST /execute?logs=%ff\"=<" + host + b"Content-Type: application/json\r\n\r\n"):
+            answer = raw(server, data, timeout=0.5)
+            status = answer.split(b" ")[1:2]
+            expect(answer == b"" or status[0] in (b"400", b"404", b"414", b"415", b"431", b"505"), f"{data[:60]}: {answer[:200]}")
+            expect(server.execute("echo", data=1)[0] == 200, f"{data[:60]}: dead")
+    finally:
+        server.stop()
+
+
+def check_port_in_use(program):
+    server = Server(program)
+    try:
+        done = subprocess.run([program, "serve", "--templates", server.templates, "--port", str(server.port)],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              timeout=30 * FACTOR)
+        expect(done.returncode == 1 and b"Address already in use" in done.stderr, f"{done}")
     finally:
         server.stop()
 

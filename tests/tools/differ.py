@@ -19,12 +19,12 @@ import tempfile
 class Program:
     def __init__(self, seed):
         self.random = random.Random(seed)
-        self.lines = [[], []] # Luau, Lua
+        self.lines = [[], []]  # Luau, Lua
         self.indent = 0
         self.scopes = [[]]
-        self.functions = [] # (name, parameters, pure)
+        self.functions = []  # (name, parameters, pure)
         self.count = 0
-        self.loops = []     # continue labels of the loops around, per function
+        self.loops = []  # continue labels of the loops around, per function
         self.vararg = [False]
         self.pure = [False]
         self.depth = 0
@@ -42,7 +42,9 @@ class Program:
 
     # ---- variables: (name, kind, writable)
     def variables(self, kind, writable=False):
-        return [v for scope in self.scopes for v in scope if v[1] == kind and (v[2] or not writable)]
+        return [
+            v for scope in self.scopes for v in scope if v[1] == kind and (v[2] or not writable)
+        ]
 
     def declare(self, name, kind, writable=True):
         self.scopes[-1].append((name, kind, writable))
@@ -87,7 +89,11 @@ class Program:
             return "(if %s then %s else %s)" % (c[0], a[0], b[0]), self.lazy(c[1], a[1], b[1])
         if choice < 0.93:
             c, a, b = self.condition(depth + 1), self.number(depth + 1), self.number(depth + 1)
-            return "((%s) and %s or %s)" % (c[0], a[0], b[0]), "((%s) and %s or %s)" % (c[1], a[1], b[1])
+            return "((%s) and %s or %s)" % (c[0], a[0], b[0]), "((%s) and %s or %s)" % (
+                c[1],
+                a[1],
+                b[1],
+            )
         if choice < 0.98:
             call = self.pure_call(depth)
             if call:
@@ -100,7 +106,13 @@ class Program:
     def lazy(self, c, a, b):
         dots = "..." if self.vararg[-1] else ""
         return "IF(%s, function(%s) return %s end, function(%s) return %s end%s)" % (
-            c, dots, a, dots, b, ", ..." if dots else "")
+            c,
+            dots,
+            a,
+            dots,
+            b,
+            ", ..." if dots else "",
+        )
 
     def table_access(self, depth):
         t = self.pick("t")
@@ -124,10 +136,16 @@ class Program:
         return self.call(name, parameters, depth)
 
     def call(self, name, parameters, depth=0):
-        args = [self.number(depth + 2) for _ in range(self.random.randint(max(0, parameters - 1), parameters + 1))]
+        args = [
+            self.number(depth + 2)
+            for _ in range(self.random.randint(max(0, parameters - 1), parameters + 1))
+        ]
         if self.vararg[-1] and self.random.random() < 0.3:
             args.append(("...", "..."))
-        return ("%s(%s)" % (name, ", ".join(a[0] for a in args)), "%s(%s)" % (name, ", ".join(a[1] for a in args)))
+        return (
+            "%s(%s)" % (name, ", ".join(a[0] for a in args)),
+            "%s(%s)" % (name, ", ".join(a[1] for a in args)),
+        )
 
     def string(self, depth=0):
         r = self.random
@@ -142,12 +160,19 @@ class Program:
         if choice < 0.7:
             a, b = self.string(depth + 1), self.string(depth + 1)
             c = self.number(depth + 1)
-            return "(%s .. N(%s) .. %s):sub(1, 30)" % (a[0], c[0], b[0]), "(%s .. N(%s) .. %s):sub(1, 30)" % (a[1], c[1], b[1])
+            return "(%s .. N(%s) .. %s):sub(1, 30)" % (
+                a[0],
+                c[0],
+                b[0],
+            ), "(%s .. N(%s) .. %s):sub(1, 30)" % (a[1], c[1], b[1])
         if choice < 0.85:
             a, b = self.number(depth + 2), self.string(depth + 2)
             if "`" in a[0] or "`" in b[0]:
                 return '("d")', '("d")'
-            return "(`<{N(%s)}|{%s}>`):sub(1, 40)" % (a[0], b[0]), '("<" .. N(%s) .. "|" .. %s .. ">"):sub(1, 40)' % (a[1], b[1])
+            return "(`<{N(%s)}|{%s}>`):sub(1, 40)" % (
+                a[0],
+                b[0],
+            ), '("<" .. N(%s) .. "|" .. %s .. ">"):sub(1, 40)' % (a[1], b[1])
         a = self.string(depth + 1)
         f = r.choice(["upper()", "rep(2):sub(1, 20)", "sub(2)", "reverse()", "lower()"])
         return "(%s):%s" % (a[0], f), "(%s):%s" % (a[1], f)
@@ -188,9 +213,28 @@ class Program:
         if self.budget < 0:
             return self.show()
         r = self.random
-        simple = [self.local, self.assign, self.compound, self.show, self.store, self.local_table, self.multiple]
-        nested = [self.if_statement, self.numeric_for, self.while_loop, self.repeat_loop, self.generic_for, self.do_block,
-                  self.function, self.protected, self.jump, self.closures, self.coroutine]
+        simple = [
+            self.local,
+            self.assign,
+            self.compound,
+            self.show,
+            self.store,
+            self.local_table,
+            self.multiple,
+        ]
+        nested = [
+            self.if_statement,
+            self.numeric_for,
+            self.while_loop,
+            self.repeat_loop,
+            self.generic_for,
+            self.do_block,
+            self.function,
+            self.protected,
+            self.jump,
+            self.closures,
+            self.coroutine,
+        ]
         if self.depth > 3 or r.random() < 0.6:
             r.choice(simple)()
         else:
@@ -217,7 +261,10 @@ class Program:
         else:
             a, b = self.name(), self.name()
             x, y, z = self.number(), self.number(), self.number()
-            self.emit("local %s, %s = %s, %s, %s" % (a, b, x[0], y[0], z[0]), "local %s, %s = %s, %s, %s" % (a, b, x[1], y[1], z[1]))
+            self.emit(
+                "local %s, %s = %s, %s, %s" % (a, b, x[0], y[0], z[0]),
+                "local %s, %s = %s, %s, %s" % (a, b, x[1], y[1], z[1]),
+            )
         self.declare(a, "n")
         self.declare(b, "n")
 
@@ -231,14 +278,19 @@ class Program:
             other = self.writable("n")
             if other != target:
                 second = self.number()
-                self.emit("%s, %s = %s, %s" % (target, other, value[0], second[0]), "%s, %s = %s, %s" % (target, other, value[1], second[1]))
+                self.emit(
+                    "%s, %s = %s, %s" % (target, other, value[0], second[0]),
+                    "%s, %s = %s, %s" % (target, other, value[1], second[1]),
+                )
                 return
         self.emit("%s = %s" % (target, value[0]), "%s = %s" % (target, value[1]))
 
     def writable(self, kind):
         """Pure functions change only what they declared themselves."""
         if self.pure[-1]:
-            own = [v for scope in self.scopes[self.pure[-1]:] for v in scope if v[1] == kind and v[2]]
+            own = [
+                v for scope in self.scopes[self.pure[-1] :] for v in scope if v[1] == kind and v[2]
+            ]
             return self.random.choice(own)[0] if own else None
         return self.pick(kind, True)
 
@@ -248,13 +300,18 @@ class Program:
             return self.local()
         op = self.random.choice(["+", "-", "+"])
         value = self.number()
-        self.emit("%s %s= %s" % (target, op, value[0]), "%s = %s %s (%s)" % (target, target, op, value[1]))
+        self.emit(
+            "%s %s= %s" % (target, op, value[0]), "%s = %s %s (%s)" % (target, target, op, value[1])
+        )
         self.emit("%s %%= 1009" % target, "%s = %s %% 1009" % (target, target))
 
     def local_table(self):
         name = self.name("t")
         a, b, c = self.number(), self.number(), self.number()
-        self.emit("local %s = { %s, x = %s, %s }" % (name, a[0], b[0], c[0]), "local %s = { %s, x = %s, %s }" % (name, a[1], b[1], c[1]))
+        self.emit(
+            "local %s = { %s, x = %s, %s }" % (name, a[0], b[0], c[0]),
+            "local %s = { %s, x = %s, %s }" % (name, a[1], b[1], c[1]),
+        )
         self.declare(name, "t")
 
     def store(self):
@@ -266,16 +323,24 @@ class Program:
         key = r.choice(["[1]", "[2]", "[3]", ".x", ".y", ".z"])
         if r.random() < 0.4:
             self.emit("%s%s = N(%s%s)" % (t, key, t, key))
-            self.emit("%s%s += %s" % (t, key, value[0]), "%s%s = %s%s + (%s)" % (t, key, t, key, value[1]))
+            self.emit(
+                "%s%s += %s" % (t, key, value[0]), "%s%s = %s%s + (%s)" % (t, key, t, key, value[1])
+            )
             self.emit("%s%s %%= 1009" % (t, key), "%s%s = %s%s %% 1009" % (t, key, t, key))
         else:
             self.emit("%s%s = %s" % (t, key, value[0]), "%s%s = %s" % (t, key, value[1]))
 
     def show(self):
         r = self.random
-        parts = [r.choice([self.number, self.number, self.string, self.condition])() for _ in range(r.randint(1, 3))]
+        parts = [
+            r.choice([self.number, self.number, self.string, self.condition])()
+            for _ in range(r.randint(1, 3))
+        ]
         self.count += 1
-        self.emit("P(%d, %s)" % (self.count, ", ".join(p[0] for p in parts)), "P(%d, %s)" % (self.count, ", ".join(p[1] for p in parts)))
+        self.emit(
+            "P(%d, %s)" % (self.count, ", ".join(p[0] for p in parts)),
+            "P(%d, %s)" % (self.count, ", ".join(p[1] for p in parts)),
+        )
 
     def if_statement(self):
         c = self.condition()
@@ -351,12 +416,19 @@ class Program:
         t = self.pick("t")
         k, v = self.name("k"), self.name("v")
         items = [self.number() for _ in range(self.random.randint(0, 3))]
-        luau, lua = "{ %s }" % ", ".join(i[0] for i in items), "{ %s }" % ", ".join(i[1] for i in items)
+        luau, lua = "{ %s }" % ", ".join(i[0] for i in items), "{ %s }" % ", ".join(
+            i[1] for i in items
+        )
         form = self.random.random()
         if form < 0.4:
-            self.emit("for %s, %s in ipairs(%s) do" % (k, v, luau), "for %s, %s in ipairs(%s) do" % (k, v, lua))
+            self.emit(
+                "for %s, %s in ipairs(%s) do" % (k, v, luau),
+                "for %s, %s in ipairs(%s) do" % (k, v, lua),
+            )
         elif form < 0.7:
-            self.emit("for %s, %s in %s do" % (k, v, luau), "for %s, %s in pairs(%s) do" % (k, v, lua))
+            self.emit(
+                "for %s, %s in %s do" % (k, v, luau), "for %s, %s in pairs(%s) do" % (k, v, lua)
+            )
         else:
             self.emit("for %s, %s in R(%d) do" % (k, v, self.random.randint(0, 3)))
         self.loop_body([(k, "n"), (v, "n")])
@@ -374,7 +446,9 @@ class Program:
         if self.random.random() < 0.5:
             self.emit("if %s then break end" % c[0], "if %s then break end" % c[1])
         else:
-            self.emit("if %s then continue end" % c[0], "if %s then goto %s end" % (c[1], self.loops[-1]))
+            self.emit(
+                "if %s then continue end" % c[0], "if %s then goto %s end" % (c[1], self.loops[-1])
+            )
 
     def function(self):
         r = self.random
@@ -402,7 +476,10 @@ class Program:
         values = [self.number() for _ in range(r.randint(0, 3))]
         if vararg and r.random() < 0.4:
             values.append(("...", "..."))
-        self.emit("return %s" % ", ".join(v[0] for v in values), "return %s" % ", ".join(v[1] for v in values))
+        self.emit(
+            "return %s" % ", ".join(v[0] for v in values),
+            "return %s" % ", ".join(v[1] for v in values),
+        )
         self.loops = loops
         self.vararg.pop()
         self.pure.pop()
@@ -426,7 +503,10 @@ class Program:
         if self.random.random() < 0.7:
             c = self.condition()
             v = self.number()
-            self.emit("if %s then error({ %s }) end" % (c[0], v[0]), "if %s then error({ %s }) end" % (c[1], v[1]))
+            self.emit(
+                "if %s then error({ %s }) end" % (c[0], v[0]),
+                "if %s then error({ %s }) end" % (c[1], v[1]),
+            )
         v = self.number()
         self.emit("return %s" % v[0], "return %s" % v[1])
         self.indent -= 1
@@ -449,7 +529,9 @@ class Program:
         self.emit("local %s = %s" % (j, v[0]), "local %s = %s" % (j, v[1]))
         self.declare(j, "n")
         w = self.number()
-        self.emit("%s[%s] = function(d) %s = %s + d + (%s) return %s, %s end" % (t, i, j, j, "0", j, i))
+        self.emit(
+            "%s[%s] = function(d) %s = %s + d + (%s) return %s, %s end" % (t, i, j, j, "0", j, i)
+        )
         c = self.condition()
         if self.random.random() < 0.4:
             self.emit("if %s then break end" % c[0], "if %s then break end" % c[1])
@@ -471,7 +553,10 @@ class Program:
         self.declare(a, "n")
         for _ in range(self.random.randint(1, 3)):
             v, b = self.number(), self.name("b")
-            self.emit("local %s = N(coroutine.yield(%s))" % (b, v[0]), "local %s = N(coroutine.yield(%s))" % (b, v[1]))
+            self.emit(
+                "local %s = N(coroutine.yield(%s))" % (b, v[0]),
+                "local %s = N(coroutine.yield(%s))" % (b, v[1]),
+            )
             self.declare(b, "n")
             self.statement()
         v = self.number()
@@ -510,10 +595,12 @@ class Program:
 
 def scoped(method):
     """Functions are forgotten with the block that declared them."""
+
     def wrapped(self, *args, **kwargs):
         functions = list(self.functions)
         method(self, *args, **kwargs)
         self.functions = functions
+
     return wrapped
 
 
@@ -525,8 +612,13 @@ def run(command, text, suffix):
     with tempfile.NamedTemporaryFile("w", suffix=suffix, delete=False) as file:
         file.write(text)
     try:
-        done = subprocess.run(command + [file.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              stdin=subprocess.DEVNULL, timeout=20)
+        done = subprocess.run(
+            command + [file.name],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=20,
+        )
         return done.returncode, done.stdout, done.stderr
     except subprocess.TimeoutExpired:
         return -99, b"", b"timeout"
@@ -540,7 +632,7 @@ def main():
     parser.add_argument("-s", type=int, default=1)
     at = sys.argv.index("--")
     options, luau = parser.parse_known_args(sys.argv[1:at])
-    lua = sys.argv[at + 1:]
+    lua = sys.argv[at + 1 :]
     different = 0
     for seed in range(options.s, options.s + options.n):
         program = Program(seed)

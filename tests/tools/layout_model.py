@@ -10,7 +10,7 @@ import random
 import struct
 import sys
 
-M32 = 0xffffffff
+M32 = 0xFFFFFFFF
 
 
 def ror(x, n):
@@ -40,8 +40,8 @@ def hash_string(data):
 
 def hash_number(value):
     lo, hi = struct.unpack("<II", struct.pack("<d", value))
-    hi &= 0x7fffffff
-    m = 0x5bd1e995
+    hi &= 0x7FFFFFFF
+    m = 0x5BD1E995
     lo = ((lo ^ (hi >> 18)) * m) & M32
     hi = ((hi ^ (lo >> 22)) * m) & M32
     lo = ((lo ^ (hi >> 17)) * m) & M32
@@ -67,7 +67,11 @@ def as_index(key):
 
 
 def same(a, b):
-    return isinstance(a, bool) == isinstance(b, bool) and isinstance(a, str) == isinstance(b, str) and a == b
+    return (
+        isinstance(a, bool) == isinstance(b, bool)
+        and isinstance(a, str) == isinstance(b, str)
+        and a == b
+    )
 
 
 class Node:
@@ -235,14 +239,14 @@ class Table:
         return self.array[n - 1]
 
     def remember(self, border):
-        if self.free == 0: # no hash part, or no free node left in it
+        if self.free == 0:  # no hash part, or no free node left in it
             self.border = border
         return border
 
     def length(self):
         size = len(self.array)
         if self.free > 0:
-            self.border = 0 # the place serves the free nodes
+            self.border = 0  # the place serves the free nodes
         border = self.border or size
         if border > 0:
             if self.slot(size) is not None and not self.nodes:
@@ -252,7 +256,11 @@ class Table:
             if border < size and self.slot(border) is None:
                 if border >= 2 and self.slot(border - 1) is not None:
                     return self.remember(border - 1)
-            elif border + 1 < size and self.slot(border + 1) is not None and self.slot(border + 2) is None:
+            elif (
+                border + 1 < size
+                and self.slot(border + 1) is not None
+                and self.slot(border + 2) is None
+            ):
                 return self.remember(border + 1)
         if not size or self.slot(size) is not None:
             return size
@@ -293,10 +301,38 @@ end
 local function new() return table.create(0) end
 """
 
-NAMES = ["a", "b", "c", "name", "value", "x", "y", "z", "id", "key", "type", "index", "count", "item",
-         "players", "position", "velocity", "on_update", "a_rather_long_field_name_of_forty_bytes",
-         "another_key_that_is_longer_than_the_limit_of_thirty_two_bytes", "Foo", "BAR", "_private", "k1",
-         "k2", "k3", "k10", "n", "s", "t"]
+NAMES = [
+    "a",
+    "b",
+    "c",
+    "name",
+    "value",
+    "x",
+    "y",
+    "z",
+    "id",
+    "key",
+    "type",
+    "index",
+    "count",
+    "item",
+    "players",
+    "position",
+    "velocity",
+    "on_update",
+    "a_rather_long_field_name_of_forty_bytes",
+    "another_key_that_is_longer_than_the_limit_of_thirty_two_bytes",
+    "Foo",
+    "BAR",
+    "_private",
+    "k1",
+    "k2",
+    "k3",
+    "k10",
+    "n",
+    "s",
+    "t",
+]
 
 
 def random_key(kinds):
@@ -308,7 +344,9 @@ def random_key(kinds):
     if kind == "i":
         return random.randint(1, 12)
     if kind == "I":
-        return random.choice([0, -1, -7, 100, 1000, 2**20, 2**31, 2**53, random.randint(-50, 200)])
+        return random.choice(
+            [0, -1, -7, 100, 1000, 2**20, 2**31, 2**53, random.randint(-50, 200)]
+        )
     if kind == "f":
         return random.choice([0.5, 1.5, -2.25, 0.1, 1e100, 3.75, random.randint(1, 40) + 0.25])
     return random.random() < 0.5
@@ -345,7 +383,10 @@ def length_script(path):
         values = [1 if random.random() < 0.7 else None for _ in range(n)]
         table = Table(n, 0)
         table.array = list(values)
-        lines.append("print(#{ %s }) -- expect: %d\n" % (", ".join("1" if v else "nil" for v in values), table.length()))
+        lines.append(
+            "print(#{ %s }) -- expect: %d\n"
+            % (", ".join("1" if v else "nil" for v in values), table.length())
+        )
     for _ in range(60):
         # one # per table, so that no remembered border plays a part
         table = Table()
@@ -371,7 +412,7 @@ def border_script(path):
     lines = [HEAD % "#t again and again while slots come and go"]
     for program in range(60):
         size = random.randint(2, 24)
-        names = random.choice([0, 0, 1, 2, 4]) # powers of two: no free node is left
+        names = random.choice([0, 0, 1, 2, 4])  # powers of two: no free node is left
         table = Table(size, names)
         for i in range(size):
             table.array[i] = 1
@@ -381,7 +422,11 @@ def border_script(path):
         fields = ["1"] * size + ["%s = 1" % name for name in NAMES[:names]]
         lines.append("do\n    local t = { %s }\n" % ", ".join(fields))
         for _ in range(25):
-            at = random.randint(1, size) if random.random() < 0.5 else max(1, size - random.randint(0, 4))
+            at = (
+                random.randint(1, size)
+                if random.random() < 0.5
+                else max(1, size - random.randint(0, 4))
+            )
             value = random.choice([None, None, 1])
             table.set(at, value)
             lines.append("    t[%d] = %s" % (at, "1" if value else "nil"))
@@ -428,7 +473,9 @@ def predicted_script(path):
         nested = program % 3 == 0
         for i, name in enumerate(names):
             table.set(name, 1)
-            form = random.choice(["t.%s = 1", "t.%s = 1", "function t.%s() end", "function t:%s() end"])
+            form = random.choice(
+                ["t.%s = 1", "t.%s = 1", "function t.%s() end", "function t:%s() end"]
+            )
             text = "    " + form % name
             lines.append("    do\n    " + text + "\n    end\n" if nested and i % 2 else text + "\n")
         for _ in range(random.randint(0, 4)):

@@ -75,15 +75,16 @@ static void test_break(void **state)
     lua_pushcfunction(L, do_break, "brk");
     lua_setglobal(L, "brk");
     lua_State *co = lua_newthread(L);
-    vm_load(co, "local log = ''\n"
-                "local function inner() for i = 1, 2 do log ..= i brk() coroutine.yield(i) end end\n"
-                "local mid = coroutine.create(function()\n"
-                "  for v in coroutine.wrap(inner) do log ..= 'v' .. v coroutine.yield() end\n"
-                "  return 'm' end)\n"
-                "watched = mid\n"
-                "while true do local ok, r = coroutine.resume(mid)\n"
-                "  if r == 'm' then break end log ..= coroutine.status(mid):sub(1, 1) end\n"
-                "brk() return log");
+    vm_load(co,
+            "local log = ''\n"
+            "local function inner() for i = 1, 2 do log ..= i brk() coroutine.yield(i) end end\n"
+            "local mid = coroutine.create(function()\n"
+            "  for v in coroutine.wrap(inner) do log ..= 'v' .. v coroutine.yield() end\n"
+            "  return 'm' end)\n"
+            "watched = mid\n"
+            "while true do local ok, r = coroutine.resume(mid)\n"
+            "  if r == 'm' then break end log ..= coroutine.status(mid):sub(1, 1) end\n"
+            "brk() return log");
     for (int i = 0; i < 3; i++) {
         assert_int_equal(lua_resume(co, L, 0), LUA_BREAK);
         assert_int_equal(lua_status(co), LUA_BREAK);
@@ -242,15 +243,16 @@ static void test_close_while_waiting(void **state)
     lua_State *L = vm_new(state, 0);
     add(L, "callmany", call_many, after_many);
     add(L, "pcallmany", pcall_many, after_many);
-    vm_must(L, "for _, f in {pcall, callmany, pcallmany} do\n"
-               "  local x = 0 local get\n"
-               "  local co = coroutine.create(function() local y = 1 get = function() return y end\n"
-               "    f(function() y = 2 coroutine.yield() y = 3 end) x = 1 end)\n"
-               "  assert(coroutine.resume(co))\n"
-               "  assert(coroutine.close(co) == true and get() == 2 and x == 0)\n"
-               "  assert(coroutine.status(co) == 'dead')\n"
-               "  assert(select(2, coroutine.resume(co)) == 'cannot resume dead coroutine')\n"
-               "end\n");
+    vm_must(L,
+            "for _, f in {pcall, callmany, pcallmany} do\n"
+            "  local x = 0 local get\n"
+            "  local co = coroutine.create(function() local y = 1 get = function() return y end\n"
+            "    f(function() y = 2 coroutine.yield() y = 3 end) x = 1 end)\n"
+            "  assert(coroutine.resume(co))\n"
+            "  assert(coroutine.close(co) == true and get() == 2 and x == 0)\n"
+            "  assert(coroutine.status(co) == 'dead')\n"
+            "  assert(select(2, coroutine.resume(co)) == 'cannot resume dead coroutine')\n"
+            "end\n");
     lua_State *co = lua_newthread(L); /* a reset thread is as new */
     for (int i = 0; i < 3; i++) {
         vm_load(co, "return pcall(callmany, coroutine.yield, 1)");
@@ -349,14 +351,15 @@ static void test_native_depth(void **state)
 static void test_stack_slots(void **state)
 {
     /* Arguments that double: the slots end before the calls do. */
-    const char *source = "local function f(...) return f(1, ...) end\n"
-                         "local function g(n, ...) return g(n, ..., n, n, n, n, n, n, n, n, n, n) end\n"
-                         "local co = coroutine.create(f)\n"
-                         "local ok, e = coroutine.resume(co)\n"
-                         "assert(not ok and e == 't:1: stack overflow', e)\n"
-                         "assert(coroutine.close(co) == false)\n"
-                         "local ok, e = xpcall(f, function(m) return m .. '!' end)\n"
-                         "assert(not ok and e == 't:1: stack overflow!', e)\n";
+    const char *source =
+        "local function f(...) return f(1, ...) end\n"
+        "local function g(n, ...) return g(n, ..., n, n, n, n, n, n, n, n, n, n) end\n"
+        "local co = coroutine.create(f)\n"
+        "local ok, e = coroutine.resume(co)\n"
+        "assert(not ok and e == 't:1: stack overflow', e)\n"
+        "assert(coroutine.close(co) == false)\n"
+        "local ok, e = xpcall(f, function(m) return m .. '!' end)\n"
+        "assert(not ok and e == 't:1: stack overflow!', e)\n";
     lua_State *L = vm_new(state, 0);
     vm_must(L, source);
     luau_shrink(L);
@@ -424,20 +427,22 @@ static int pcall_inside(lua_State *L)
 
 static void kill_through_all(lua_State *L)
 {
-    vm_load(L, "log = {}\n"
-               "local function note(x) table.insert(log, x) end\n"
-               "cos = {}\n"
-               "local v = 1 get = function() return v end\n"
-               "xpcall(function()\n"
-               "  resumeinside(function() pcall(function()\n"
-               "    cos[1] = coroutine.create(function()\n"
-               "      local w = 2 getw = function() return w end\n"
-               "      pcallinside(function()\n"
-               "        cos[2] = coroutine.create(function() v = 5 w = 6 kill() while true do end end)\n"
-               "        note(select(2, coroutine.resume(cos[2])))\n"
-               "        note('after 2') end) note('after pcall') end)\n"
-               "    note(coroutine.resume(cos[1])) end) note('after 1') end)\n"
-               "end, function() note('handler') end) note('after xpcall')\n");
+    vm_load(
+        L,
+        "log = {}\n"
+        "local function note(x) table.insert(log, x) end\n"
+        "cos = {}\n"
+        "local v = 1 get = function() return v end\n"
+        "xpcall(function()\n"
+        "  resumeinside(function() pcall(function()\n"
+        "    cos[1] = coroutine.create(function()\n"
+        "      local w = 2 getw = function() return w end\n"
+        "      pcallinside(function()\n"
+        "        cos[2] = coroutine.create(function() v = 5 w = 6 kill() while true do end end)\n"
+        "        note(select(2, coroutine.resume(cos[2])))\n"
+        "        note('after 2') end) note('after pcall') end)\n"
+        "    note(coroutine.resume(cos[1])) end) note('after 1') end)\n"
+        "end, function() note('handler') end) note('after xpcall')\n");
     assert_int_equal(lua_pcall(L, 0, 0, 0), LUA_KILLED);
     assert_int_equal(lua_gettop(L), 1);
     lua_pop(L, 1);
@@ -601,18 +606,19 @@ static void test_other_threads(void **state)
     lua_State *L = vm_new(state, 0);
     add(L, "raiseelsewhere", raise_elsewhere, NULL);
     add(L, "callelsewhere", call_elsewhere, NULL);
-    vm_must(L, "for i = 1, 10 do\n"
-               "local ok, e = pcall(raiseelsewhere) assert(e == 'from another thread')\n"
-               "local _, e = xpcall(raiseelsewhere, function(m) return m .. '!' end)\n"
-               "assert(e == 'from another thread!')\n"
-               "assert(callelsewhere(function() return select(2, pcall(error, 'in')) end) == 'in')\n"
-               "local ok, e = pcall(callelsewhere, function() error('out', 0) end)\n"
-               "assert(e == 'out')\n"
-               "local ok, e = pcall(callelsewhere, function() pcall(error) error('out', 0) end)\n"
-               "assert(e == 'out')\n"
-               "assert(coroutine.wrap(function() return callelsewhere(function()\n"
-               "  return coroutine.wrap(function() return pcall(error) end)() end) end)() == false)\n"
-               "end");
+    vm_must(L,
+            "for i = 1, 10 do\n"
+            "local ok, e = pcall(raiseelsewhere) assert(e == 'from another thread')\n"
+            "local _, e = xpcall(raiseelsewhere, function(m) return m .. '!' end)\n"
+            "assert(e == 'from another thread!')\n"
+            "assert(callelsewhere(function() return select(2, pcall(error, 'in')) end) == 'in')\n"
+            "local ok, e = pcall(callelsewhere, function() error('out', 0) end)\n"
+            "assert(e == 'out')\n"
+            "local ok, e = pcall(callelsewhere, function() pcall(error) error('out', 0) end)\n"
+            "assert(e == 'out')\n"
+            "assert(coroutine.wrap(function() return callelsewhere(function()\n"
+            "  return coroutine.wrap(function() return pcall(error) end)() end) end)() == false)\n"
+            "end");
     vm_close(L);
 }
 

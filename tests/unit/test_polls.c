@@ -69,7 +69,7 @@ static const char *const programs[] = {
     "co() local a = co('r') local ok = pcallk(error, 'x') local b = pcallk(coroutine.wrap(callk), pcall, error)\n"
     "return a == 'r' and ok == 'x' and b == false and 'ok' or tostring(b)",
 };
-enum { PROGRAMS = sizeof(programs) / sizeof(programs[0]), SAMPLES = 30 };
+enum { PROGRAMS = sizeof(programs) / sizeof(programs[0]), SAMPLES = 100 };
 
 enum { DO_NOTHING, DO_KILL, DO_RAISE, DO_COLLECT };
 static struct {
@@ -206,6 +206,46 @@ static void test_collections(void **state)
     act_at_every_poll(state, DO_COLLECT);
 }
 
+/* ---- allocations that fail (test builds) ----------------------------------------------------- */
+
+static void load(lua_State *L, void *program)
+{
+    vm_load(L, program);
+}
+
+/* Without a quota the error `not enough memory`, which pcalls in the program may catch; with one,
+ * the end of the VM's run. */
+static void fail_allocations(void **state, size_t quota)
+{
+    for (int i = 0; i < PROGRAMS; i++) {
+        lua_State *L = new_vm(state);
+        luau_setquota(L, quota);
+        uint64_t made = 1;
+        for (uint64_t k = 1; k <= made; k += made / SAMPLES + 1) {
+            lua_settop(L, 0);
+            lua_State *co = lua_newthread(L);
+            assert_int_equal(luau_protect(co, load, (void *)(uintptr_t)programs[i]), LUA_OK);
+            uint64_t before = luau_failalloc(L, k);
+            int status = lua_resume(co, L, 0);
+            made = luau_failalloc(L, 0) - before;
+            if (status == LUA_KILLED) {
+                assert_true(quota && luau_killreason(L) == LUAU_KILL_MEMORY);
+                luau_clearkill(L);
+            }
+            memset(&plan, 0, sizeof(plan));
+            expect_sound(L, programs[i]);
+        }
+        expect_depth(L);
+        vm_close(L);
+    }
+}
+
+static void test_failures(void **state)
+{
+    fail_allocations(state, 0);
+    fail_allocations(state, 64 << 20);
+}
+
 /* ---- parks ----------------------------------------------------------------------------------- */
 
 static int status;
@@ -268,6 +308,7 @@ int main(void)
         cmocka_unit_test(test_kills),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_collections),
+        cmocka_unit_test(test_failures),
         cmocka_unit_test(test_parks),
     };
     return cmocka_run_group_tests(tests, vm_make_image, vm_drop_image);

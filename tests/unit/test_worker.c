@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,7 @@ static void on_complete(LuaVmAction *action)
     atomic_fetch_add(&job->completions, 1);
 }
 
-static void submit(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
+static void fill(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
 {
     job->action = (LuaVmAction){
         .type = type,
@@ -56,6 +57,11 @@ static void submit(Bench *b, Job *job, VmActionType type, uint64_t guild_id, Khr
         .execution = {.template_version = t, .event = &b->event, .id = "x", .out = &job->result},
     };
     job->submitted_ns = clock_monotonic_ns();
+}
+
+static void submit(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
+{
+    fill(b, job, type, guild_id, t);
     worker_submit(b->worker, &job->action);
 }
 
@@ -310,6 +316,147 @@ static void expect_template(Bench *b, TemplateCache *cache, const char *name, ui
     template_release(t);
 }
 
+/* What a seat serves in place of sockets: one job at a time, put there by the test. */
+typedef struct FakeIo {
+    WorkerSeat *seat;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    Job *job;
+    bool woken;
+    WorkerBegun begun; /* of the last job */
+} FakeIo;
+
+static void *fake_open(void *userdata, int index, WorkerSeat *seat)
+{
+    FakeIo *io = (FakeIo *)userdata + index;
+    io->seat = seat;
+    pthread_mutex_init(&io->lock, NULL);
+    pthread_cond_init(&io->changed, NULL);
+    return io;
+}
+
+static bool fake_wait(void *arg, int timeout_ms)
+{
+    FakeIo *io = arg;
+    pthread_mutex_lock(&io->lock);
+    while (!io->job && !io->woken && timeout_ms < 0)
+        pthread_cond_wait(&io->changed, &io->lock);
+    io->woken = false;
+    bool any = io->job != NULL;
+    pthread_mutex_unlock(&io->lock);
+    return any;
+}
+
+static void fake_serve(void *arg)
+{
+    FakeIo *io = arg;
+    pthread_mutex_lock(&io->lock);
+    Job *job = io->job;
+    io->job = NULL;
+    pthread_mutex_unlock(&io->lock);
+    WorkerBegun begun = worker_begin(io->seat, &job->action);
+    io->begun = begun;
+    if (begun == WORKER_DONE)
+        on_complete(&job->action);
+    else if (begun == WORKER_NOT_NOW)
+        worker_post(io->seat, &job->action);
+}
+
+static void fake_wake(void *arg)
+{
+    FakeIo *io = arg;
+    pthread_mutex_lock(&io->lock);
+    io->woken = true;
+    pthread_cond_signal(&io->changed);
+    pthread_mutex_unlock(&io->lock);
+}
+
+static void hand_over(FakeIo *io, Job *job)
+{
+    pthread_mutex_lock(&io->lock);
+    io->job = job;
+    pthread_cond_signal(&io->changed);
+    pthread_mutex_unlock(&io->lock);
+}
+
+static void run_on_seat(Bench *b, FakeIo *io, Job *job, uint64_t guild_id, KhronosTemplate *t)
+{
+    memset(job, 0, sizeof(*job));
+    fill(b, job, VM_ACTION_EXECUTE, guild_id, t);
+    hand_over(io, job);
+    wait_for(job);
+}
+
+static void test_seats(void **state)
+{
+    Bench *b = *state;
+    FakeIo ios[2] = {{0}};
+    Job job;
+    b->options.limits.cpu_max_ns = 300 * CLOCK_NS_PER_MS;
+    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    start(b);
+    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
+                                          "n = (n or 0) + 1 return n", NULL);
+    KhronosTemplate *spin = support_template(b->sandbox, "s", 1, "init.luau", "while true do end",
+                                             NULL);
+    int on_spot = 0;
+    for (int i = 0; i < 200; i++) { /* the first goes to a worker, most others begin on the seat */
+        run_on_seat(b, &ios[i % 2], &job, 7, t);
+        char expected[16];
+        snprintf(expected, sizeof(expected), "%d", i + 1);
+        assert_int_equal(job.action.execution.status, KHRONOS_OK);
+        assert_string_equal(strbuf_cstr(&job.result), expected);
+        assert_true(i > 0 || ios[i % 2].begun == WORKER_NOT_NOW);
+        on_spot += ios[i % 2].begun == WORKER_DONE;
+        job_free(&job);
+    }
+    assert_true(on_spot > 20);
+    /* A guild that was trusted spins: the seat goes on serving others, and does not take it again.
+     */
+    Job spinning = {0};
+    fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
+    hand_over(&ios[0], &spinning);
+    usleep(20000);
+    run_on_seat(b, &ios[0], &job, 8, t);
+    assert_int_equal(atomic_load(&spinning.completions), 0);
+    job_free(&job);
+    wait_for(&spinning);
+    assert_int_equal(spinning.action.execution.status, KHRONOS_TIMEOUT);
+    job_free(&spinning);
+    run_on_seat(b, &ios[0], &job, 7, t);
+    assert_int_equal(ios[0].begun, WORKER_NOT_NOW);
+    assert_string_equal(strbuf_cstr(&job.result), "1"); /* a new VM */
+    job_free(&job);
+    template_release(t);
+    template_release(spin);
+}
+
+/* Stopped while a seat has a guild parked. */
+static void test_seats_stop(void **state)
+{
+    Bench *b = *state;
+    FakeIo ios[2] = {{0}};
+    Job job, spinning = {0};
+    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    start(b);
+    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau", "return 1", NULL);
+    KhronosTemplate *spin = support_template(b->sandbox, "s", 1, "init.luau", "while true do end",
+                                             NULL);
+    for (int i = 0; i < 5; i++) {
+        run_on_seat(b, &ios[0], &job, 7, t);
+        job_free(&job);
+    }
+    fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
+    hand_over(&ios[0], &spinning);
+    usleep(20000);
+    worker_stop(b->worker);
+    b->worker = NULL;
+    assert_int_equal(spinning.action.execution.status, KHRONOS_KILLED);
+    job_free(&spinning);
+    template_release(t);
+    template_release(spin);
+}
+
 static void test_template_cache(void **state)
 {
     Bench *b = *state;
@@ -390,6 +537,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_mailbox_is_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_quiet_guilds_are_not_delayed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_completes_everything, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seats, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_seats_stop, setup, teardown),
         cmocka_unit_test_setup_teardown(test_template_cache, setup, teardown),
         cmocka_unit_test(test_idmap),
     };
