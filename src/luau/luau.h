@@ -259,8 +259,8 @@ LUA_API int luau_protect(lua_State *L, void (*work)(lua_State *L, void *arg), vo
 LUA_API int luau_callk(lua_State *L, int nargs, int nresults);
 LUA_API int luau_pcallk(lua_State *L, int nargs, int nresults);
 LUA_API int lua_yield(lua_State *L, int nresults); /* use as `return lua_yield(L, n)` */
-/* `return lua_break(L)`: stops all threads up to the one that the host resumed. Its lua_resume gives
- * LUA_BREAK, and the next one goes on where they stopped. */
+/* `return lua_break(L)`: stops all threads up to the one that the host resumed. Its lua_resume
+ * gives LUA_BREAK, and the next one goes on where they stopped. */
 LUA_API int lua_break(lua_State *L);
 /* Starts or continues thread L with nargs arguments on its stack (under them the function, at the
  * start). LUA_YIELD or LUA_OK: results are on its stack; else the error value. `from` may be
