@@ -257,6 +257,8 @@ static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, lua_State *L
 static void keep_locked(TemplateFile *file, luau_Module *module, const luau_Diagnostic *diagnostic)
 {
     if (!module) {
+        if (strcmp(diagnostic->message, "not enough memory") == 0)
+            return; /* may go better next time */
         file->diagnostic = malloc(sizeof(*diagnostic));
         if (file->diagnostic)
             *file->diagnostic = *diagnostic;

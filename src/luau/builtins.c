@@ -220,10 +220,12 @@ FAST(TABLE_UNPACK)
     } else {
         last = luT_length(t);
     }
-    if (first < 1 || last > t->array_size || last - first >= LUAI_MAXCSTACK / 2)
+    if (first < 1 || last > t->array_size)
         return -1;
     if (first > last)
         return 0;
+    if (last - first >= LUAI_MAXCSTACK / 2)
+        return -1;
     return give_all(L, result, nresults, t->array + first - 1, last - first + 1);
 }
 #define fast_UNPACK fast_TABLE_UNPACK

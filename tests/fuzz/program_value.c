@@ -157,7 +157,14 @@ static void library_argument(Writer *w, char kind, const char **p)
         break;
     }
     case 'i':
-    case 'o': rarely(w, 6) ? expression(w, 'n') : small(w); break;
+    case 'o':
+        if (rarely(w, 10))
+            put(w, rarely(w, 2) ? "2147483647" : "-2147483648");
+        else if (rarely(w, 6))
+            expression(w, 'n');
+        else
+            small(w);
+        break;
     case 'p': pattern(w); break;
     case 'f': format_text(w); break;
     case 'k': pack_format(w); break;

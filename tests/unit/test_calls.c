@@ -660,8 +660,8 @@ static void test_abandon(void **state)
         "table.sort({1, 2, 3}, function() preempt() for i = 1, 10 do end return true end)",
         "coroutine.wrap(function() pcall(function() preempt() while true do end end) end)()",
         "local s = ('local a = 1 a = a + 1 '):rep(20000) preempt() loadstring(s)",
-        "local t = table.create(300000) for i = 1, 300000 do t[i] = {} end "
-        "preempt() for i = 1, 300000 do t[-i] = i end",
+        ("local t = table.create(300000) for i = 1, 300000 do t[i] = {} end "
+         "preempt() for i = 1, 300000 do t[-i] = i end"),
         "local s = ('x'):rep(1000000) preempt() s:gsub('x', 'yy')",
         "local function f(...) preempt() return f(1, ...) end f()",
     };

@@ -134,8 +134,8 @@ static const char *const BAD[] = {
     "{]",
     "/**/1",
     "1//",
-    "\xEF\xBB\xBF"
-    "1",
+    ("\xEF\xBB\xBF"
+     "1"),
     "\v1",
     "1e999",
     "-1e999",

@@ -416,8 +416,8 @@ static void test_memory_limit(void **state)
         "while true do pcall(function() local t = {} while true do t[#t + 1] = {} end end) end",
         "local s = 'x' while true do s = s .. s .. #s end",
         "local t = {} for i = 1, 1e7 do t[i] = buffer.create(10000) end",
-        "local j = require('@antiraid/json') local t = {} "
-        "for i = 1, 1e7 do t[i] = j.decode('[[1,2,3],{\"a\":\"bbbbbbbbbb\"}]') end",
+        ("local j = require('@antiraid/json') local t = {} "
+         "for i = 1, 1e7 do t[i] = j.decode('[[1,2,3],{\"a\":\"bbbbbbbbbb\"}]') end"),
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(sources); i++) {
         run(b, sources[i], NULL);
