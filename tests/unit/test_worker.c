@@ -25,6 +25,7 @@ typedef struct Bench {
     Worker *worker;
     KhronosEvent event;
     char *event_text;
+    void *ios; /* freed when the worker is gone */
 } Bench;
 
 /* One action with its owner's part. */
@@ -105,6 +106,7 @@ static int teardown(void **state)
     worker_stop(b->worker);
     sandbox_release(b->sandbox);
     free(b->event_text);
+    free(b->ios);
     free(b);
     return 0;
 }
@@ -390,7 +392,7 @@ static void run_on_seat(Bench *b, FakeIo *io, Job *job, uint64_t guild_id, Khron
 static void test_seats(void **state)
 {
     Bench *b = *state;
-    FakeIo ios[2] = {{0}};
+    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
     Job job;
     b->options.limits.cpu_max_ns = 300 * CLOCK_NS_PER_MS;
     b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
@@ -435,7 +437,7 @@ static void test_seats(void **state)
 static void test_seats_stop(void **state)
 {
     Bench *b = *state;
-    FakeIo ios[2] = {{0}};
+    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
     Job job, spinning = {0};
     b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
     start(b);
