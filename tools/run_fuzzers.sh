@@ -18,7 +18,7 @@ for source in tests/fuzz/fuzz_*.c; do
     [ -d "tests/fuzz/corpus/$name" ] && seeds+=("tests/fuzz/corpus/$name")
     dictionary=()
     [ -f "tests/fuzz/$name.dict" ] && dictionary=(-dict="tests/fuzz/$name.dict")
-    if "$build/tests/$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
+    if "$build/tests/$name" -seed=1 -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4096 \
         -print_final_stats=1 -artifact_prefix="$build/logs/$name-" \
         ${dictionary[@]+"${dictionary[@]}"} "$corpus" ${seeds[@]+"${seeds[@]}"} \
         >"$log" 2>&1 </dev/null; then

@@ -125,6 +125,8 @@ lua_State *lua_newthread(lua_State *L)
     return co;
 }
 
+enum { RESET_KEEPS = 1024 /* slots and frames that a thread keeps for its next function */ };
+
 void lua_resetthread(lua_State *L)
 {
     api_check(L, !L->running);
@@ -145,6 +147,8 @@ void lua_resetthread(lua_State *L)
     L->handlers = 0;
     L->namecall = NULL;
     L->resumed_by_vm = L->is_wrap = false;
+    if (L->stack_size > RESET_KEEPS || L->ci_size > RESET_KEEPS)
+        luD_shrinkstack(L);
 }
 
 int lua_isthreadreset(lua_State *L)
