@@ -63,7 +63,8 @@ tsan: deps
 	@CC=clang $(configure) build-tsan -Doptimization=2 -Ddebug=true -Db_sanitize=thread \
 		-Db_lundef=false -Dluau_debug=true -Ddefault_library=static -Dwerror=$(WERROR)
 	@ninja -C build-tsan -j $(JOBS)
-	@$(test) -C build-tsan --timeout-multiplier 6 --suite unit --suite http --suite cli
+	@$(test) -C build-tsan --timeout-multiplier 6 --suite unit --suite http --suite cli \
+		--no-suite one-thread
 
 debug: deps
 	@$(configure) build-debug -Doptimization=2 -Ddebug=true -Dluau_debug=true \
