@@ -53,7 +53,11 @@ static bool encode_one(lua_State *L, KhronosExecution *x, int index, const char 
     if (interop_encode(L, index, &writer, &error))
         return true;
     x->status = KHRONOS_INVALID_RESULT;
-    strbuf_puts(&x->message, error.text);
+    if (x->out->failed)
+        strbuf_printf(&x->message, "%s: longer than %zu bytes of JSON", root,
+                      khronos_of(L)->limits->result_max_bytes);
+    else
+        strbuf_puts(&x->message, error.text);
     return false;
 }
 
@@ -97,7 +101,8 @@ static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
     if (ok && x->out->failed) {
         ok = false;
         x->status = KHRONOS_INVALID_RESULT;
-        strbuf_puts(&x->message, "the result is too large");
+        strbuf_printf(&x->message, "result: longer than %zu bytes of JSON",
+                      khronos_of(L)->limits->result_max_bytes);
     }
     if (!ok) {
         x->out->failed = false;

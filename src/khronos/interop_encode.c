@@ -163,6 +163,8 @@ static bool put_userdata(Encoder *e, const Udata *userdata)
         json_put_i64(e->out, (int64_t)bits);
     else if (userdata->tag == KHRONOS_TAG_U64)
         json_put_u64(e->out, bits);
+    else if (userdata->tag == KHRONOS_TAG_CONTEXT)
+        return fail(e, "the context has no JSON form");
     else
         return fail(e, "userdata has no JSON form");
     return true;

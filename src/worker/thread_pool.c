@@ -29,6 +29,7 @@
 #include "base/random.h"
 #include "worker/strategy.h"
 #include "worker/thread_entry.h"
+#include "worker/ticker.h"
 
 enum {
     TICK_US = 500,
@@ -44,6 +45,7 @@ typedef struct PoolThread {
     WorkerSeat seat;
     ThreadPool *pool;
     pthread_t thread;
+    int index;
     luau_Fibers *fibers;
     EntryQueue parked;     /* only this thread touches it */
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
@@ -54,7 +56,7 @@ typedef struct PoolThread {
 struct ThreadPool {
     Strategy base;
     const WorkerOptions *options;
-    luau_Ticker *ticker;
+    Ticker *ticker;
     PoolThread *threads;
     int thread_count; /* started: the workers, then the seats */
     pthread_mutex_t lock;
@@ -283,7 +285,9 @@ static bool one_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, 
 {
     bool heavy = entry_level(entry, start) > 0;
     bool first = !entry->current && action->type == VM_ACTION_EXECUTE;
+    ticker_enter(self->pool->ticker, self->index);
     bool parked = perform(self, entry, action, stopping);
+    ticker_leave(self->pool->ticker, self->index);
     uint64_t end = clock_monotonic_ns();
     entry_charge(entry, start, end);
     if (first)
@@ -482,12 +486,8 @@ static bool start_thread(ThreadPool *pool, PoolThread *thread)
     thread->fibers = luau_fibers_new(FIBERS_KEPT);
     if (!thread->fibers)
         return false;
-    if (!luau_ticker_add(pool->ticker, thread->fibers)) {
-        luau_fibers_free(thread->fibers);
-        return false;
-    }
+    ticker_setfibers(pool->ticker, thread->index, thread->fibers);
     if (pthread_create(&thread->thread, NULL, thread->io ? seat_main : worker_main, thread) != 0) {
-        luau_ticker_remove(pool->ticker, thread->fibers);
         luau_fibers_free(thread->fibers);
         return false;
     }
@@ -516,11 +516,9 @@ static void free_pool(ThreadPool *pool)
     for (ThreadEntry *entry; (entry = idmap_next(&pool->registry, &cursor)) != NULL;)
         entry_free(entry);
     idmap_free(&pool->registry);
-    for (int i = 0; i < pool->thread_count; i++) {
-        luau_ticker_remove(pool->ticker, pool->threads[i].fibers);
+    ticker_free(pool->ticker);
+    for (int i = 0; i < pool->thread_count; i++)
         luau_fibers_free(pool->threads[i].fibers);
-    }
-    luau_ticker_free(pool->ticker);
     pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->drained);
     pthread_mutex_destroy(&pool->lock);
@@ -571,6 +569,7 @@ static bool open_seats(ThreadPool *pool, int count)
     for (int i = 0; i < count; i++) {
         PoolThread *thread = &pool->threads[i];
         thread->pool = pool;
+        thread->index = i;
         thread->seat.strategy = &pool->base;
         if (i >= workers && !(thread->io = io->open(io->userdata, i - workers, &thread->seat)))
             return false;
@@ -584,11 +583,10 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
     int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)count, sizeof(*threads));
-    luau_Ticker *ticker = luau_ticker_new(TICK_US);
+    Ticker *ticker = ticker_new(TICK_US, count);
     if (!pool || !threads || !ticker) {
         snprintf(error, error_size, "not enough memory for the worker threads");
-        if (ticker)
-            luau_ticker_free(ticker);
+        ticker_free(ticker);
         free(threads);
         free(pool);
         return NULL;
