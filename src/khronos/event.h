@@ -20,6 +20,7 @@ typedef struct KhronosEvent {
     EventText author;
     EventText id;
     EventText data;      /* JSON, already checked; absent: null */
+    EventText scopes;    /* JSON array of strings, already checked; absent: none */
 } KhronosEvent;
 
 enum { EVENT_TEXT_MAX = 256, EVENT_SCOPES_MAX = 32 };

@@ -1,12 +1,19 @@
-/* khronos.h: KhronosRuntime, one guild's VM with its limits, its templates' globals and its log.
+/* khronos.h: KhronosRuntime, one guild's VM with its limits, its templates' globals, its tasks and
+ * its log.
  *
- * A runtime owns exactly one VM. It is used by one thread at a time; while an execution is parked
- * it belongs to the thread that parked it. Nobody else ever gets the VM: the layers above know
- * guilds by id only.
+ * A runtime owns exactly one VM. It is used by one thread at a time; while it is parked it belongs
+ * to the thread that parked it. Nobody else ever gets the VM: the layers above know guilds by id
+ * only.
  *
- * Life: khronos_new -> (khronos_run -> [khronos_continue ...] -> finished)* -> khronos_free.
- * After a kill the VM is of no further use: khronos_isbroken says so, the owner frees the runtime
- * and makes another at the next action. */
+ * Executions are Luau threads of one VM and run concurrently: one that waits (task.wait, require of
+ * a module that waits) lets the others go on. Whoever owns the runtime gives it executions
+ * (khronos_submit) and turns (khronos_step), and takes back those that finished:
+ *
+ *     khronos_new -> { khronos_submit* -> khronos_step -> khronos_take_finished* }* -> khronos_free
+ *
+ * Every submitted execution is given back exactly once, whatever happens to it or to the VM. After
+ * a kill the VM is of no further use: khronos_isbroken says so, all its executions are finished,
+ * the owner frees the runtime and makes another at the next action. */
 #ifndef KHRONOS_KHRONOS_H
 #define KHRONOS_KHRONOS_H
 
@@ -22,13 +29,15 @@
 
 typedef struct KhronosLimits {
     size_t memory_max_bytes;  /* of the VM */
-    uint64_t cpu_max_ns;      /* processor time of one execution */
+    uint64_t cpu_max_ns;      /* processor time between two yields of a Luau thread */
     uint64_t wall_max_ns;     /* of one execution, waits included */
     uint64_t slice_ns;        /* before it is parked */
     size_t result_max_bytes;  /* JSON */
+    int tasks_max;            /* live tasks (task.spawn, defer, delay, wait) */
     int log_lines_per_second;
     size_t log_line_max_bytes;
     size_t log_kept_max_bytes; /* of one execution, for who asked to have them */
+    int mailbox_max;           /* actions waiting or under way (src/worker counts them) */
 } KhronosLimits;
 
 void khronos_default_limits(KhronosLimits *limits);
@@ -38,20 +47,31 @@ typedef enum KhronosStatus {
     KHRONOS_COMPILE_ERROR,
     KHRONOS_RUNTIME_ERROR,
     KHRONOS_INVALID_RESULT,
-    KHRONOS_MEMORY_LIMIT, /* these three: the VM is gone */
-    KHRONOS_TIMEOUT,
-    KHRONOS_KILLED,       /* by khronos_kill */
+    KHRONOS_CANCELLED,    /* khronos_cancel; the VM lives */
+    KHRONOS_MEMORY_LIMIT, /* from here on the VM is gone; this execution was the cause */
+    KHRONOS_TIMEOUT,      /* likewise: processor or wall time */
+    KHRONOS_BROKEN,       /* somebody else was the cause, or khronos_break */
     KHRONOS_INTERNAL
 } KhronosStatus;
 
+/* What `ctx` tells a template. Borrowed until the execution is finished. */
+typedef struct KhronosCaller {
+    uint64_t owner_guild_id;        /* 0: the guild itself */
+    const char *current_user;       /* NULL: none */
+    const char *const *capabilities; /* NULL: all that the template has; may only narrow those */
+    int capability_count;
+} KhronosCaller;
+
 /* One run of a template. The caller fills the first part and keeps everything in it alive until the
- * execution is finished; the runtime fills the second. */
+ * execution comes back; the runtime fills the second. */
 typedef struct KhronosExecution {
     KhronosTemplate *template_version;
     const KhronosEvent *event;
+    const KhronosCaller *caller; /* NULL: nothing special */
     const char *id;           /* execution id, at most 63 bytes */
     Strbuf *out;              /* the result's JSON is appended; left as it was on failure */
     bool keep_logs;
+    void *owner;              /* the submitter's own */
 
     KhronosStatus status;
     int result_count;         /* values returned: 0 none (null), 1 that value, more: a list */
@@ -61,8 +81,10 @@ typedef struct KhronosExecution {
     char path[128];           /* file as messages show it, "" unknown */
     int line, column;         /* 0 unknown */
     uint64_t duration_ns;     /* since it started */
-    uint64_t cpu_ns;
+    uint64_t cpu_ns;          /* of its main thread and what that spawned, until it finished */
     size_t memory_bytes;      /* of the VM, at the end */
+
+    struct KhronosExecution *next; /* the runtime's */
 } KhronosExecution;
 
 void execution_free(KhronosExecution *x); /* the buffers of the second part */
@@ -76,25 +98,71 @@ typedef struct KhronosLog {
     void *userdata;
 } KhronosLog;
 
+/* Time as the scheduler sees it, so that tests can move it. NULL: CLOCK_MONOTONIC. */
+typedef uint64_t (*KhronosClock)(void *userdata);
+
 typedef struct KhronosRuntime KhronosRuntime;
 
-/* NULL: no memory. The sandbox is retained. */
+/* NULL: no memory. The sandbox is retained; limits and log stay their owner's. */
 KhronosRuntime *khronos_new(KhronosSandbox *sandbox, uint64_t guild_id, const KhronosLimits *limits,
                             const KhronosLog *log);
-/* Also with an execution parked in it: its code is dropped. */
+/* Also with executions under way, even parked ones: their code is dropped, and they are NOT given
+ * back: khronos_break first. */
 void khronos_free(KhronosRuntime *rt);
+/* After a panic while this VM ran: frees what can be freed without trusting the heap. */
+void khronos_discard(KhronosRuntime *rt);
+void khronos_setclock(KhronosRuntime *rt, KhronosClock clock, void *userdata);
 
-typedef enum KhronosStep { KHRONOS_FINISHED, KHRONOS_PARKED } KhronosStep;
-/* Starts an execution on a fiber of the calling thread's pool. Not while another is under way. */
-KhronosStep khronos_run(KhronosRuntime *rt, luau_Fibers *fibers, KhronosExecution *x);
-/* Goes on with the parked one; on the thread that parked it. */
-KhronosStep khronos_continue(KhronosRuntime *rt);
-/* The execution that is parked ends with KHRONOS_KILLED when it is continued. */
-void khronos_kill(KhronosRuntime *rt);
+/* Starts at one of the next steps, after those submitted before. */
+void khronos_submit(KhronosRuntime *rt, KhronosExecution *x);
+
+typedef enum KhronosStep {
+    KHRONOS_IDLE,    /* nothing to do before khronos_due_ns, the next submit or wake */
+    KHRONOS_READY,   /* the slice is used up, there is more to do; at rest */
+    KHRONOS_PARKED,  /* preempted in the middle: the next step on the same thread goes on */
+    KHRONOS_PANICKED /* base_panic on the VM's fiber: break it, take what is finished, discard it */
+} KhronosStep;
+/* One turn, of about a slice, on a fiber of the calling thread's pool. */
+KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers);
+/* An execution that is done, whose submitter may have it back; NULL: none. Looked at after steps,
+ * and after khronos_cancel and khronos_break. */
+KhronosExecution *khronos_take_finished(KhronosRuntime *rt);
+/* When the next step has something to do; 0: nothing is to come. Not while parked. */
+uint64_t khronos_due_ns(const KhronosRuntime *rt);
+bool khronos_isparked(const KhronosRuntime *rt);
 bool khronos_isbroken(const KhronosRuntime *rt);
+/* Executions under way, and live tasks (those in the background included). */
+int khronos_executions(const KhronosRuntime *rt);
+int khronos_tasks(const KhronosRuntime *rt);
+/* `ctx` asked for its store to be kept: the VM should not be ended for being idle. */
+bool khronos_keeps_store(const KhronosRuntime *rt);
 
+/* The execution with that id ends as KHRONOS_CANCELLED, with what it spawned: at once, or if the VM
+ * is parked in the middle of it, at the next step. False: no such execution. */
+bool khronos_cancel(KhronosRuntime *rt, const char *id);
+/* Every execution ends now, with that status and text; the VM is broken. Also while parked. Does
+ * not touch the VM. */
+void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message);
+
+/* The limits changed under it (same pointer or another). At rest or parked. */
+void khronos_setlimits(KhronosRuntime *rt, const KhronosLimits *limits);
+/* Forgets templates' globals and modules: the next run of each starts anew. */
+void khronos_clear_cache(KhronosRuntime *rt);
 void khronos_account(KhronosRuntime *rt, luau_Account *account);
 void khronos_shrink(KhronosRuntime *rt); /* at rest: gives memory back */
+
+/* ---- Waiting for the host ----
+ * A native that needs something from outside: `return khronos_wait(L, &ticket)` after having handed
+ * out the ticket. Only the calling Luau thread waits. Whoever has the answer gives it to the owner
+ * of the runtime, who calls khronos_wake: `push` pushes the native's results (or raises), and the
+ * thread goes on at the next step. A ticket whose thread is gone is discarded: false, push was not
+ * called. push runs at a later step, on the VM's fiber; `arg` is its own until then; `drop` frees
+ * arg when push will not run or has run. */
+typedef uint64_t KhronosTicket; /* not 0; never used twice in a runtime */
+KhronosTicket khronos_ticket(lua_State *L);   /* [e] tasks_max; not yieldable */
+int khronos_wait(lua_State *L, KhronosTicket ticket);
+bool khronos_wake(KhronosRuntime *rt, KhronosTicket ticket, int (*push)(lua_State *L, void *arg),
+                  void (*drop)(void *arg), void *arg);
 
 /* ---- For natives of this layer and of plugins ---- */
 KhronosRuntime *khronos_of(lua_State *L);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "khronos/event.h"
 #include "khronos/sandbox.h"
 #include "luau/luau.h"
 
@@ -35,6 +36,26 @@ KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_
  * path. Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
 bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
                       size_t length, char *error, size_t error_size);
+/* What a template says of itself. */
+typedef struct TemplateMeta {
+    const char *description;         /* NULL: none */
+    const char *const *events;       /* names it is subscribed to: "Name" or "Name[scope]" */
+    int event_count;
+    const char *const *capabilities; /* exact, "*", or "prefix:*" */
+    int capability_count;
+    bool enabled;
+} TemplateMeta;
+enum { TEMPLATE_EVENTS_MAX = 256, TEMPLATE_CAPABILITIES_MAX = 256, TEMPLATE_LABEL_MAX = 128 };
+
+/* Copies meta (before the template is shared). False: text in error (too many, bad names). Without
+ * it a template has no events, all capabilities ("*"), and is enabled. */
+bool template_setmeta(KhronosTemplate *t, const TemplateMeta *meta, char *error, size_t error_size);
+const TemplateMeta *template_meta(const KhronosTemplate *t);
+/* Is an enabled template subscribed to the event: lists its name, its base name, or either with one
+ * of its scopes in brackets. */
+bool template_matches(const KhronosTemplate *t, const KhronosEvent *event);
+/* Sources stay when their code is there (before the template is shared): to send them elsewhere. */
+void template_keepsources(KhronosTemplate *t);
 /* The files could not be loaded: every run ends with this text as its compile error. */
 void template_setproblem(KhronosTemplate *t, const char *text);
 const char *template_problem(const KhronosTemplate *t); /* NULL: none */

@@ -351,7 +351,7 @@ LUA_API void luau_ticker_free(luau_Ticker *ticker);
 LUA_API void luau_enter(luau_Fibers *pool, lua_State *L);
 LUA_API void luau_leave(lua_State *L);
 
-enum luau_RunResult { LUAU_DONE = 0, LUAU_PARKED = 1, LUAU_NOSTACK = 2 };
+enum luau_RunResult { LUAU_DONE = 0, LUAU_PARKED = 1, LUAU_NOSTACK = 2, LUAU_ESCAPED = 3 };
 /* Runs host code that uses the VM on a fiber of the pool. LUAU_DONE when it returned; LUAU_PARKED
  * when the VM was preempted anywhere inside: call luau_continue on the same OS thread, later. */
 LUA_API int luau_run(luau_Fibers *pool, lua_State *L, void (*work)(lua_State *L, void *arg),
@@ -361,6 +361,13 @@ LUA_API int luau_isparked(lua_State *L);
 /* Drops a parked VM's fiber (its C frames are abandoned; only what parked in luau_pollkill, which
  * cleans up itself, is told of a kill first): only to be followed by lua_close. */
 LUA_API void luau_abandon(lua_State *L);
+
+/* For a hook of panics: when the calling thread is on a fiber of the pool, leaves it for good and
+ * does not return; the luau_run or luau_continue that was in it gives LUAU_ESCAPED. The VM may be
+ * in the middle of anything: only luau_discard may follow. */
+LUA_API void luau_escape(luau_Fibers *pool);
+/* Frees the VM's memory without looking at its objects; no destructor runs. */
+LUA_API void luau_discard(lua_State *L);
 
 /* ---- Compiling ------------------------------------------------------------------------------- */
 typedef struct luau_Diagnostic {

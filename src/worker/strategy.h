@@ -1,5 +1,5 @@
-/* strategy.h: how guilds are spread over threads. One interface; a strategy is a file that fills
-   it. */
+/* strategy.h: how guilds are spread over threads and processes. One interface; a strategy is a file
+ * (or, with its helpers, a few) that fills it. */
 #ifndef WORKER_STRATEGY_H
 #define WORKER_STRATEGY_H
 
@@ -33,7 +33,10 @@ struct WorkerSeat {
     Strategy *strategy;
 };
 
-/* M guilds on N threads. The options stay the caller's and outlive it. NULL: text in error. */
+/* The options stay the caller's and outlive it; options->vm_ops is set. NULL: text in error. */
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size);
+Strategy *thread_per_guild_new(const WorkerOptions *options, char *error, size_t error_size);
+/* The process-pool makes its seats (options->io) threads that only serve: begin is NOT_NOW. */
+Strategy *process_pool_new(const WorkerOptions *options, char *error, size_t error_size);
 
 #endif

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "worker/vm_action.h"
+#include "worker/vm_ops.h"
 
 /* A thread that serves sockets, or what WorkerIo makes of it, and may begin actions on the spot. */
 typedef struct WorkerSeat WorkerSeat;
@@ -24,13 +25,38 @@ typedef struct WorkerIo {
     void (*wake)(void *io);  /* any thread: ends the wait */
 } WorkerIo;
 
+typedef enum WorkerStrategy {
+    WORKER_THREAD_POOL,      /* M guilds on N threads */
+    WORKER_THREAD_PER_GUILD, /* a dedicated thread for each */
+    WORKER_PROCESS_POOL      /* guilds sharded over N child processes */
+} WorkerStrategy;
+
+const char *worker_strategy_name(WorkerStrategy strategy);          /* "thread-pool" */
+bool worker_strategy_parse(const char *name, WorkerStrategy *strategy);
+
+/* A VM changed its state. Called without locks on the thread that runs the guild; must not block. */
+typedef struct WorkerObserver {
+    void (*state)(void *userdata, VmHandle vm, VmState state, VmBrokenReason reason);
+    void *userdata;
+} WorkerObserver;
+
 typedef struct WorkerOptions {
-    int threads;            /* one for each processor */
-    WorkerIo io;            /* open is NULL: no seats */
-    int mailbox_max;        /* actions a guild may have waiting, the running one included */
-    KhronosLimits limits;
+    WorkerStrategy strategy;
+    int threads;                /* thread-pool: one for each processor; in each child of the
+                                   process-pool: 1 */
+    int processes;              /* process-pool: one for each processor */
+    int guild_threads_max;      /* thread-per-guild: guilds alive at a time */
+    WorkerIo io;                /* open is NULL: no seats */
+    KhronosLimits limits;       /* defaults, for guilds without limits of their own */
+    uint64_t shrink_idle_ns;    /* idle VMs give memory back after it */
+    uint64_t destroy_idle_ns;   /* and are destroyed; 0: never */
+    int broken_max;             /* VMs of a guild that may break within broken_window_ns ... */
+    uint64_t broken_window_ns;
+    uint64_t pause_ns;          /* ... before it is paused for so long; doubles up to 64 times */
     KhronosLog log;
-    KhronosSandbox *sandbox; /* retained */
+    WorkerObserver observer;    /* state NULL: none */
+    KhronosSandbox *sandbox;    /* retained */
+    const VmOps *vm_ops;        /* NULL: the real runtime over sandbox and log */
 } WorkerOptions;
 
 typedef struct WorkerStats {
@@ -38,6 +64,10 @@ typedef struct WorkerStats {
     uint64_t vms;        /* alive */
     uint64_t waiting;    /* actions taken and not done */
     uint64_t executions; /* finished */
+    uint64_t created;    /* VMs, ever */
+    uint64_t broken[VM_REASONS]; /* VMs, ever, by reason */
+    uint64_t refused;    /* actions: queue full or paused */
+    uint64_t panics;     /* threads retired, or processes lost */
 } WorkerStats;
 
 typedef struct Worker Worker;
@@ -52,15 +82,23 @@ void worker_submit(Worker *worker, LuaVmAction *action);
 typedef enum WorkerBegun {
     WORKER_NOT_NOW, /* nothing happened: worker_post it */
     WORKER_DONE,    /* it is done, `complete` was not called */
-    WORKER_RUNS     /* it takes longer: `complete` is called on this thread, after the return */
+    WORKER_RUNS     /* it takes longer: `complete` is called later, on any thread */
 } WorkerBegun;
 WorkerBegun worker_begin(WorkerSeat *seat, LuaVmAction *action);
 void worker_post(WorkerSeat *seat, LuaVmAction *action);
 /* Refuses new actions and waits for the taken ones; false if they did not finish in time. */
 bool worker_drain(Worker *worker, uint64_t timeout_ns);
-/* Ends everything: what still runs is killed, what waits is completed as VM_ACTION_SHUTTING_DOWN.
-   */
+/* Ends everything: what still runs is stopped (KHRONOS_BROKEN), what waits is completed as
+ * VM_ACTION_SHUTTING_DOWN. */
 void worker_stop(Worker *worker);
 void worker_stats(Worker *worker, WorkerStats *stats);
+
+/* ---- Children of the process-pool ----
+ * The strategy starts the running program again with this first argument; its main must then call
+ * worker_child_main before anything else and exit with what it returns. `sandbox` makes what the
+ * parent's option of that name is (same plugins). */
+#define WORKER_CHILD_ARGUMENT "--worker-child"
+bool worker_is_child(int argc, char **argv);
+int worker_child_main(int argc, char **argv, KhronosSandbox *(*sandbox)(void));
 
 #endif
