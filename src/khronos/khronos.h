@@ -94,7 +94,7 @@ void execution_free(KhronosExecution *x); /* the buffers of the second part */
  * block. */
 typedef struct KhronosLog {
     void (*line)(void *userdata, uint64_t guild_id, const char *template_name, int level,
-                 const char *text, size_t length); /* level 0 print, 1 warn */
+                 const char *text, size_t length); /* 0 print, 1 warn, 2 an error in a task */
     void *userdata;
 } KhronosLog;
 
@@ -131,6 +131,9 @@ KhronosExecution *khronos_take_finished(KhronosRuntime *rt);
 uint64_t khronos_due_ns(const KhronosRuntime *rt);
 bool khronos_isparked(const KhronosRuntime *rt);
 bool khronos_isbroken(const KhronosRuntime *rt);
+/* What broke it: KHRONOS_MEMORY_LIMIT, TIMEOUT, INTERNAL or BROKEN; a thread in the background may
+ * have been the cause, and then no execution has this status. */
+KhronosStatus khronos_broken_status(const KhronosRuntime *rt);
 /* Executions under way, and live tasks (those in the background included). */
 int khronos_executions(const KhronosRuntime *rt);
 int khronos_tasks(const KhronosRuntime *rt);
@@ -144,6 +147,8 @@ bool khronos_cancel(KhronosRuntime *rt, const char *id);
  * not touch the VM. */
 void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message);
 
+/* The next execution, or the next step of the collector, panics: for tests of recovery. */
+void khronos_test_panic(KhronosRuntime *rt, bool in_collector);
 /* The limits changed under it (same pointer or another). At rest or parked. */
 void khronos_setlimits(KhronosRuntime *rt, const KhronosLimits *limits);
 /* Forgets templates' globals and modules: the next run of each starts anew. */
@@ -170,6 +175,8 @@ KhronosRuntime *khronos_of(lua_State *L);
  * back with khronos_scratch_done. Its ceiling is the memory limit. */
 Strbuf *khronos_scratch(lua_State *L);
 void khronos_scratch_done(lua_State *L);
+/* `ctx` wants its store kept, or not any more (khronos_keeps_store). */
+void khronos_setkeepstore(lua_State *L, bool keep);
 /* Pushes the table that all templates of the guild share. [m] */
 void khronos_pushstore(lua_State *L);
 size_t khronos_memory_limit(lua_State *L);
