@@ -120,15 +120,13 @@ static void stack_free(NativeStack *stack)
     munmap(stack->memory, stack->bytes);
 }
 
-/* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. `ending`: from will
- * not be switched to again. A context may be left from another stack than it was started on
- * (luY_onbigstack), so what the sanitizers need to know of a stack is learned at each switch. */
-static void switch_context(Context *from, Context *to, bool ending)
+/* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. A context may be
+ * left from another stack than it was started on (luY_onbigstack), so what the sanitizers need to
+ * know of a stack is learned at each switch. */
+static void switch_context(Context *from, Context *to)
 {
 #ifdef WITH_ASAN
-    __sanitizer_start_switch_fiber(ending ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
-#else
-    (void)ending;
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
 #endif
 #ifdef WITH_TSAN
     from->tsan = __tsan_get_current_fiber();
@@ -142,6 +140,18 @@ static void switch_context(Context *from, Context *to, bool ending)
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, &to->stack, &to->stack_bytes);
 #endif
+}
+
+/* Leaves the stack for good. */
+static BASE_NORETURN void end_context(Context *to)
+{
+#ifdef WITH_ASAN /* its account of this stack ends here: no variable of the frame may be used */
+    __sanitizer_start_switch_fiber(NULL, to->stack, to->stack_bytes);
+#endif
+#ifdef WITH_TSAN
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+    _longjmp(to->jump, 1);
 }
 
 /* What runs first on a new stack. The argument comes in two halves, as makecontext takes ints. */
@@ -163,8 +173,7 @@ static void launch(unsigned high, unsigned low)
     mine.back->stack_bytes = bytes;
 #endif
     mine.fn(mine.arg);
-    switch_context(mine.self, mine.back, true);
-    BASE_UNREACHABLE();
+    end_context(mine.back);
 }
 
 /* Runs fn(arg) on the stack, from the context `back` (the caller's): returns when fn returned or
@@ -234,10 +243,8 @@ static void drop_big(BigStack *big)
 /* Leaves the fiber, one stack after the other. */
 static BASE_NORETURN void escape(struct luau_Fiber *fiber)
 {
-    Context nowhere;
     fiber->escaped = true;
-    switch_context(&nowhere, fiber->big ? &fiber->big->outside : &fiber->outside, true);
-    BASE_UNREACHABLE();
+    end_context(fiber->big ? &fiber->big->outside : &fiber->outside);
 }
 
 int luY_onbigstack(size_t bytes, void (*fn)(void *), void (*drop)(void *), void *arg)
@@ -442,7 +449,7 @@ static void fiber_main(void *arg)
     for (;;) {
         fiber->work(fiber->L, fiber->arg);
         fiber->finished = true;
-        switch_context(&fiber->inside, &fiber->outside, false);
+        switch_context(&fiber->inside, &fiber->outside);
     }
 }
 
@@ -453,7 +460,7 @@ static void run_fiber(struct luau_Fiber *fiber)
     enter(G(fiber->L), fiber->pool);
     current_fiber = fiber;
     if (fiber->started) {
-        switch_context(&fiber->outside, &fiber->inside, false);
+        switch_context(&fiber->outside, &fiber->inside);
     } else {
         fiber->started = true;
         struct Launch start = {&fiber->inside, &fiber->outside, fiber_main, fiber};
@@ -549,7 +556,7 @@ void luY_leavekilled(lua_State *L)
 {
     Global_ *g = G(L);
     if (BASE_UNLIKELY(g->abandoned && g->fiber))
-        switch_context(&g->fiber->inside, &g->fiber->outside, true);
+        end_context(&g->fiber->outside);
 }
 
 /* ---- requests and polls ---------------------------------------------------------------------- */
@@ -662,7 +669,7 @@ static void park(Global_ *g, bool held)
     struct luau_Fiber *fiber = g->fiber;
     g->preemptions++;
     fiber->held = held;
-    switch_context(&fiber->inside, &fiber->outside, false);
+    switch_context(&fiber->inside, &fiber->outside);
 }
 
 /* Looks at all reasons; parks if it is time. True: the VM must stop. held: the caller will go on
