@@ -11,8 +11,8 @@ typedef struct TemplateInstance {
     int env;                           /* reference to the global table */
     const void *env_pointer;           /* its identity */
     RequireSet modules;
-    int runs;                          /* that use it */
-    bool stale;                        /* goes with the last of them */
+    int runs;   /* that use it */
+    bool stale; /* goes with the last of them */
 } TemplateInstance;
 
 typedef struct InstanceList {
@@ -28,7 +28,7 @@ void instance_release(lua_State *L, InstanceList *list, TemplateInstance *instan
 /* All start anew at their next run. */
 void instances_forget(lua_State *L, InstanceList *list);
 /* The instance whose code called the running native; *chunkname is that of the caller. NULL: none.
-   */
+ */
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname);
 /* Modules whose loading was cut off before it had a thread. */
 void instances_forget_lost(InstanceList *list);

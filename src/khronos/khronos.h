@@ -28,12 +28,12 @@
 #include "luau/luau.h"
 
 typedef struct KhronosLimits {
-    size_t memory_max_bytes;  /* of the VM */
-    uint64_t cpu_max_ns;      /* processor time between two yields of a Luau thread */
-    uint64_t wall_max_ns;     /* of one execution, waits included */
-    uint64_t slice_ns;        /* before it is parked */
-    size_t result_max_bytes;  /* JSON */
-    int tasks_max;            /* live tasks (task.spawn, defer, delay, wait) */
+    size_t memory_max_bytes; /* of the VM */
+    uint64_t cpu_max_ns;     /* processor time between two yields of a Luau thread */
+    uint64_t wall_max_ns;    /* of one execution, waits included */
+    uint64_t slice_ns;       /* before it is parked */
+    size_t result_max_bytes; /* JSON */
+    int tasks_max;           /* live tasks (task.spawn, defer, delay, wait) */
     int log_lines_per_second;
     size_t log_line_max_bytes;
     size_t log_kept_max_bytes; /* of one execution, for who asked to have them */
@@ -56,8 +56,8 @@ typedef enum KhronosStatus {
 
 /* What `ctx` tells a template. Borrowed until the execution is finished. */
 typedef struct KhronosCaller {
-    uint64_t owner_guild_id;        /* 0: the guild itself */
-    const char *current_user;       /* NULL: none */
+    uint64_t owner_guild_id;         /* 0: the guild itself */
+    const char *current_user;        /* NULL: none */
     const char *const *capabilities; /* NULL: all that the template has; may only narrow those */
     int capability_count;
 } KhronosCaller;
@@ -68,21 +68,21 @@ typedef struct KhronosExecution {
     KhronosTemplate *template_version;
     const KhronosEvent *event;
     const KhronosCaller *caller; /* NULL: nothing special */
-    const char *id;           /* execution id, at most 63 bytes */
-    Strbuf *out;              /* the result's JSON is appended; left as it was on failure */
+    const char *id;              /* execution id, at most 63 bytes */
+    Strbuf *out;                 /* the result's JSON is appended; left as it was on failure */
     bool keep_logs;
-    void *owner;              /* the submitter's own */
+    void *owner; /* the submitter's own */
 
     KhronosStatus status;
-    int result_count;         /* values returned: 0 none (null), 1 that value, more: a list */
-    Strbuf message;           /* on failure; these buffers belong to the execution's owner */
-    Strbuf traceback;         /* a frame a line; may be empty */
-    Strbuf logs;              /* JSON strings with commas between */
-    char path[128];           /* file as messages show it, "" unknown */
-    int line, column;         /* 0 unknown */
-    uint64_t duration_ns;     /* since it started */
-    uint64_t cpu_ns;          /* of its main thread and what that spawned, until it finished */
-    size_t memory_bytes;      /* of the VM, at the end */
+    int result_count;     /* values returned: 0 none (null), 1 that value, more: a list */
+    Strbuf message;       /* on failure; these buffers belong to the execution's owner */
+    Strbuf traceback;     /* a frame a line; may be empty */
+    Strbuf logs;          /* JSON strings with commas between */
+    char path[128];       /* file as messages show it, "" unknown */
+    int line, column;     /* 0 unknown */
+    uint64_t duration_ns; /* since it started */
+    uint64_t cpu_ns;      /* of its main thread and what that spawned, until it finished */
+    size_t memory_bytes;  /* of the VM, at the end */
 
     struct KhronosExecution *next; /* the runtime's */
 } KhronosExecution;
@@ -163,8 +163,8 @@ void khronos_shrink(KhronosRuntime *rt); /* at rest: gives memory back */
  * thread goes on at the next step. A ticket whose thread is gone is discarded: false, push was not
  * called. push runs at a later step, on the VM's fiber; `arg` is its own until then; `drop` frees
  * arg when push will not run or has run. */
-typedef uint64_t KhronosTicket; /* not 0; never used twice in a runtime */
-KhronosTicket khronos_ticket(lua_State *L);   /* [e] tasks_max; not yieldable */
+typedef uint64_t KhronosTicket;             /* not 0; never used twice in a runtime */
+KhronosTicket khronos_ticket(lua_State *L); /* [e] tasks_max; not yieldable */
 int khronos_wait(lua_State *L, KhronosTicket ticket);
 bool khronos_wake(KhronosRuntime *rt, KhronosTicket ticket, int (*push)(lua_State *L, void *arg),
                   void (*drop)(void *arg), void *arg);

@@ -309,7 +309,7 @@ void require_forget(RequireLoading *loading)
     RequireLoading **link = &loading->set->loading;
     for (RequireLoading *other = *link; other; other = other->next)
         if (other->requires == loading)
-            other->requires = NULL;
+    other->requires = NULL;
     while (*link != loading)
         link = &(*link)->next;
     *link = loading->next;
@@ -369,7 +369,7 @@ static RequireLoading *new_loading(lua_State *L, RequireSet *set, const char *pa
     *loading = (RequireLoading){.next = set->loading, .set = set, .path = copy, .depth = depth};
     set->loading = loading;
     if (outer)
-        outer->requires = loading;
+    outer->requires = loading;
     return loading;
 }
 
@@ -378,7 +378,7 @@ static bool waits_for(const RequireLoading *from, const RequireLoading *wanted)
 {
     int hops = 0;
     while (from && from != wanted && hops++ < REQUIRE_DEPTH_MAX)
-        from = from->requires;
+    from = from->requires;
     return from == wanted;
 }
 
@@ -451,7 +451,7 @@ static int await(lua_State *L, RequireLoading *loading, RequireLoading *outer)
     if (!host->await)
         luaL_error(L, "error requiring module \"%s\": it is being loaded", loading->path);
     if (outer)
-        outer->requires = loading;
+    outer->requires = loading;
     return host->await(host->self, L, loading);
 }
 

@@ -30,7 +30,7 @@ typedef struct RequireSet RequireSet;
 /* A module under way. */
 typedef struct RequireLoading RequireLoading;
 struct RequireLoading {
-    RequireLoading *next;     /* of the set */
+    RequireLoading *next; /* of the set */
     RequireSet *set;
     char *path;
     RequireLoading *requires; /* which it last asked for, while that is under way */

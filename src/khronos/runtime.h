@@ -17,18 +17,18 @@ struct KhronosRuntime {
     lua_State *L;
     KhronosSandbox *sandbox;
     uint64_t guild_id;
-    const KhronosLimits *limits;  /* of the owner */
-    const KhronosLog *log;        /* of the owner */
-    KhronosClock clock;           /* NULL: CLOCK_MONOTONIC */
+    const KhronosLimits *limits; /* of the owner */
+    const KhronosLog *log;       /* of the owner */
+    KhronosClock clock;          /* NULL: CLOCK_MONOTONIC */
     void *clock_userdata;
     KhronosExecution *submitted, *submitted_last;
     KhronosExecution *finished, *finished_last;
-    int executions;               /* given to us and not finished */
+    int executions; /* given to us and not finished */
     Scheduler scheduler;
-    Run *cancelling;              /* it is parked in the middle and was told to stop */
+    Run *cancelling; /* it is parked in the middle and was told to stop */
     bool broken, keep_store, test_panic;
-    KhronosStatus broken_status;  /* why */
-    int store;                    /* reference; 0: not made yet */
+    KhronosStatus broken_status; /* why */
+    int store;                   /* reference; 0: not made yet */
     Strbuf scratch;
     LogGate gate;
     InstanceList instances;

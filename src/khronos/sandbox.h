@@ -35,7 +35,7 @@ typedef struct KhronosSandbox KhronosSandbox;
 /* One reference. The plugins are read during the call only. NULL: text in error. */
 KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error, size_t size);
 KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox);
-void sandbox_release(KhronosSandbox *sandbox); /* NULL is fine */
+void sandbox_release(KhronosSandbox *sandbox);            /* NULL is fine */
 luau_Image *sandbox_image(const KhronosSandbox *sandbox); /* borrowed */
 
 void sandbox_pushenv(lua_State *L); /* [m] */

@@ -133,9 +133,9 @@ static int task_nothing(lua_State *L)
 void tasklib_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"spawn", task_spawn},   {"defer", task_defer},
-        {"delay", task_delay},   {"wait", task_wait},
-        {"cancel", task_cancel}, {"synchronize", task_nothing},
+        {"spawn", task_spawn},           {"defer", task_defer},
+        {"delay", task_delay},           {"wait", task_wait},
+        {"cancel", task_cancel},         {"synchronize", task_nothing},
         {"desynchronize", task_nothing}, {NULL, NULL},
     };
     lua_newtable(L);

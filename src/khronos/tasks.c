@@ -373,8 +373,10 @@ int task_awaitmodule(void *self, lua_State *L, RequireLoading *loading)
 {
     (void)self;
     if (!lua_isyieldable(L))
-        luaL_error(L, "error requiring module \"%s\": it waits while it loads, and code that cannot "
-                      "yield cannot wait for it", loading->path);
+        luaL_error(L,
+                   "error requiring module \"%s\": it waits while it loads, and code that cannot "
+                   "yield cannot wait for it",
+                   loading->path);
     Task *task = task_of(L, L);
     task_hold(task);
     task_unlink(khronos_of(L), task);

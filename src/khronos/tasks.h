@@ -42,7 +42,7 @@ struct Task {
     uint8_t state, wake;
     bool is_main;
     int nargs;
-    int heap_at;    /* place in the heap */
+    int heap_at; /* place in the heap */
     Run *run;
     TaskList *list; /* it stands in, or NULL */
     Task *next, *previous;
@@ -80,10 +80,10 @@ typedef struct Scheduler {
     Run *runs, *runs_last;
     Run *spare; /* one Run kept for the next execution */
     Task *current;
-    uint64_t now_ns;          /* at the start of the turn: later timers wait for the next one */
-    uint64_t turn_start_ns;   /* real time, for the slice */
-    uint64_t cpu_mark_ns;     /* when the outermost resume began */
-    uint64_t errors;          /* in background tasks */
+    uint64_t now_ns;        /* at the start of the turn: later timers wait for the next one */
+    uint64_t turn_start_ns; /* real time, for the slice */
+    uint64_t cpu_mark_ns;   /* when the outermost resume began */
+    uint64_t errors;        /* in background tasks */
     bool any_doomed;
 } Scheduler;
 
@@ -134,7 +134,7 @@ void run_release(KhronosRuntime *rt, Run *run);
 void run_lost(KhronosRuntime *rt, Run *run, const char *why); /* runtime error */
 void run_cancelled(KhronosRuntime *rt, Run *run);
 void run_timed_out(KhronosRuntime *rt, Run *run); /* wall time; the VM is broken */
-void run_killed(KhronosRuntime *rt); /* luau_killreason says why; the VM is broken */
+void run_killed(KhronosRuntime *rt);              /* luau_killreason says why; the VM is broken */
 /* File and line where the thread stands, into x. */
 void run_place(lua_State *co, KhronosExecution *x);
 void execution_done(KhronosRuntime *rt, KhronosExecution *x); /* to the finished ones */
