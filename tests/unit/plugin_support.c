@@ -70,7 +70,10 @@ int plugin_start(PluginVm *vm, const char *source)
     if (luau_loadstring(vm->co, source, strlen(source), "=t") != LUA_OK)
         fail_msg("%s\n%s", source, lua_tostring(vm->co, -1));
     lua_xmove(L, vm->co, nargs);
-    return lua_resume(vm->co, NULL, nargs);
+    luau_failalloc(L, vm->fail_at);
+    int status = lua_resume(vm->co, NULL, nargs);
+    luau_failalloc(L, 0);
+    return status;
 }
 
 const char *plugin_text(PluginVm *vm)
@@ -114,10 +117,12 @@ void plugin_expect_error(PluginVm *vm, const char *source, const char *part)
                  status == LUA_OK ? plugin_text(vm) : got ? got : "no text");
 }
 
-static char *make_source(const char *prelude, const char *source)
+char *plugin_source(const char *prelude, const char *source)
 {
     char *text;
-    bool statements = strstr(source, "return ") != NULL;
+    size_t length = strlen(source);
+    bool statements = strncmp(source, "local ", 6) == 0 || strncmp(source, "for ", 4) == 0 ||
+                      (length > 9 && strcmp(source + length - 9, " return 1") == 0);
     if (asprintf(&text, "%s\n%s%s", prelude, statements ? "" : "return ", source) < 0)
         fail();
     return text;
@@ -126,7 +131,7 @@ static char *make_source(const char *prelude, const char *source)
 void plugin_cases(PluginVm *vm, const char *prelude, const PluginCase *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        char *source = make_source(prelude, cases[i].source);
+        char *source = plugin_source(prelude, cases[i].source);
         plugin_expect(vm, source, cases[i].want);
         free(source);
     }
@@ -135,7 +140,7 @@ void plugin_cases(PluginVm *vm, const char *prelude, const PluginCase *cases, si
 void plugin_errors(PluginVm *vm, const char *prelude, const PluginCase *cases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        char *source = make_source(prelude, cases[i].source);
+        char *source = plugin_source(prelude, cases[i].source);
         plugin_expect_error(vm, source, cases[i].want);
         free(source);
     }

@@ -13,6 +13,7 @@ typedef struct PluginVm {
     lua_State *L;  /* the main thread: empty between runs, but for what a test pushes as arguments */
     lua_State *co; /* the last run's thread: on top of L; NULL: none */
     int testmode;  /* of VMs to come */
+    uint64_t fail_at; /* the allocation of a run that fails; 0: none */
 } PluginVm;
 
 int plugin_setup(void **state); /* of one test: a PluginVm with a fresh VM */
@@ -32,9 +33,12 @@ void plugin_expect(PluginVm *vm, const char *source, const char *text);
 void plugin_expect_error(PluginVm *vm, const char *source, const char *part);
 
 typedef struct PluginCase {
-    const char *source; /* an expression, or statements with `return` */
+    const char *source; /* an expression; or statements, if it begins with `local ` or `for `, or ends
+                           with ` return 1` */
     const char *want;
 } PluginCase;
+/* The whole source of a case; the caller frees it. */
+char *plugin_source(const char *prelude, const char *source);
 /* Each case is run with `prelude` before it: its result, or (errors) a part of its error. */
 void plugin_cases(PluginVm *vm, const char *prelude, const PluginCase *cases, size_t count);
 void plugin_errors(PluginVm *vm, const char *prelude, const PluginCase *cases, size_t count);
