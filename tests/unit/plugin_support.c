@@ -114,7 +114,9 @@ void plugin_expect_error(PluginVm *vm, const char *source, const char *part)
     const char *got = lua_tostring(vm->co, -1);
     if (status != LUA_ERRRUN || !got || !strstr(got, part))
         fail_msg("%s\nexpected: %s\ngot (%d): %s", source, part, status,
-                 status == LUA_OK ? plugin_text(vm) : got ? got : "no text");
+                 status == LUA_OK ? plugin_text(vm)
+                 : got            ? got
+                                  : "no text");
 }
 
 char *plugin_source(const char *prelude, const char *source)

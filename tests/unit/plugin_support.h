@@ -10,16 +10,16 @@ typedef struct PluginVm {
     KhronosSandbox *sandbox;
     KhronosLimits limits;
     KhronosRuntime *rt;
-    lua_State *L;  /* the main thread: empty between runs, but for what a test pushes as arguments */
-    lua_State *co; /* the last run's thread: on top of L; NULL: none */
-    int testmode;  /* of VMs to come */
+    lua_State *L; /* the main thread: empty between runs, but for what a test pushes as arguments */
+    lua_State *co;    /* the last run's thread: on top of L; NULL: none */
+    int testmode;     /* of VMs to come */
     uint64_t fail_at; /* the allocation of a run that fails; 0: none */
 } PluginVm;
 
-int plugin_setup(void **state); /* of one test: a PluginVm with a fresh VM */
+int plugin_setup(void **state);          /* of one test: a PluginVm with a fresh VM */
 int plugin_setup_stressed(void **state); /* with a collection at every safepoint, moving stacks */
-int plugin_teardown(void **state); /* checks the heap */
-void plugin_renew(PluginVm *vm);   /* another VM, by the limits as they are */
+int plugin_teardown(void **state);       /* checks the heap */
+void plugin_renew(PluginVm *vm);         /* another VM, by the limits as they are */
 
 /* Runs the source (chunk `t`) in a new thread with globals of its own, as a template does; the
  * values that stand on vm->L are its arguments. Returns lua_resume's status. */
@@ -33,8 +33,8 @@ void plugin_expect(PluginVm *vm, const char *source, const char *text);
 void plugin_expect_error(PluginVm *vm, const char *source, const char *part);
 
 typedef struct PluginCase {
-    const char *source; /* an expression; or statements, if it begins with `local ` or `for `, or ends
-                           with ` return 1` */
+    const char *source; /* an expression; or statements, if it begins with `local ` or `for `, or
+                           ends with ` return 1` */
     const char *want;
 } PluginCase;
 /* The whole source of a case; the caller frees it. */

@@ -35,7 +35,8 @@ static void test_load(void **state)
         {"local c = luau.load('return 1') return c.environment, c.chunk_name, c.code",
          "nil,nil,return 1"},
         {"luau.load('return 1', 'mine').chunk_name", "mine"},
-        {"local c = luau.load('return debug.info(1, \"s\")') c.chunk_name = 'x' return c:call()", "x"},
+        {"local c = luau.load('return debug.info(1, \"s\")') c.chunk_name = 'x' return c:call()",
+         "x"},
         {"local c = luau.load('return 1', 'a') c.chunk_name = nil return c.chunk_name, c:call()",
          "nil,1"},
         {"pcall(function() luau.load('error(\"no\")', 'mine'):call() end)", "false,mine:1: no"},
@@ -61,7 +62,8 @@ static void test_load(void **state)
         {"luau.load('')[{}]", "string expected, got table"},
         {"luau.load('').code = 'x' return 1", "a chunk's field 'code' cannot be set"},
         {"luau.load('').call = print return 1", "a chunk's field 'call' cannot be set"},
-        {"luau.load('').environment = 1 return 1", "a chunk's environment must be a table, got number"},
+        {"luau.load('').environment = 1 return 1",
+         "a chunk's environment must be a table, got number"},
         {"luau.load('').environment = nil return 1", "must be a table, got nil"},
         {"luau.load('').environment = ts.U64(1) return 1", "must be a table, got U64"},
         {"luau.load('').chunk_name = 5 return 1", "string expected, got number"},
@@ -82,14 +84,16 @@ static void test_load(void **state)
 /* What may have been bytecode elsewhere is a syntax error here. */
 static void test_text_only(void **state)
 {
-    for (int first = 0; first < 32; first++) {
+    for (int first = 1; first < 32; first++) {
         char source[400];
         if (first == '\t' || (first >= '\n' && first <= '\r'))
             continue;
         snprintf(source, sizeof(source),
                  PRELUDE " return pcall(luau.load, '\\%d\\0\\0\\1return 1', 'x')", first);
         assert_int_equal(plugin_start(*state, source), LUA_OK);
-        assert_non_null(strstr(plugin_text(*state), "false,x:1: "));
+        const char *got = plugin_text(*state);
+        if (strncmp(got, "false,x:1: ", 11) != 0)
+            fail_msg("first byte %d: %s", first, got);
     }
     plugin_expect_error(*state, PRELUDE " luau.load('\\27Lua', 'x')", "x:1: ");
 }
@@ -208,8 +212,7 @@ static void test_format(void **state)
          "    b = 1,\n    [false] = 6,\n    [true] = 5,\n}"},
         {"luau.format({1, 2, x = 3, [0.5] = 4})",
          "{\n    1,\n    2,\n    [0.5] = 4,\n    x = 3,\n}"},
-        {"luau.format({'\\n\\t\\r\\0\\27\\\\\"é'})",
-         "{\n    \"\\n\\t\\r\\x00\\x1b\\\\\\\"é\",\n}"},
+        {"luau.format({'\\n\\t\\r\\0\\27\\\\\"é'})", "{\n    \"\\n\\t\\r\\x00\\x1b\\\\\\\"é\",\n}"},
         {"luau.format({ts.U64('18446744073709551615'), ts.I64(-1), interop.null, 5i})",
          "{\n    18446744073709551615,\n    -1,\n    null,\n    5,\n}"},
         {"luau.format(vector.create(1, 2.5, -3), buffer.create(3), print, coroutine.running(), "
@@ -254,9 +257,8 @@ static void test_format(void **state)
         const char *got = plugin_text(*state);
         bool good = strcmp(got, want) == 0;
         if (bar)
-            good = strcmp(got, bar + 1) == 0 ||
-                   strncmp(got + strlen(got) - (size_t)(bar - want), want,
-                           (size_t)(bar - want)) == 0;
+            good = strcmp(got, bar + 1) == 0 || strncmp(got + strlen(got) - (size_t)(bar - want),
+                                                        want, (size_t)(bar - want)) == 0;
         if (!good)
             fail_msg("%s\nexpected: %s\ngot: %s", source, want, got);
         free(source);
@@ -313,11 +315,11 @@ static void test_failing_allocations(void **state)
 {
     PluginVm *vm = *state;
     vm->limits.memory_max_bytes = 0; /* without a quota it is an error */
-    static const char script[] =
-        PRELUDE " local c = luau.load('return ...', 'x') c.environment = {} c.chunk_name = 'y' "
-                "local t = {c:call(1, 2), c:call_async(ts.U64(5) + 1)} t.t = t t.s = 'x' "
-                "for i = 1, 100 do t['k' .. i] = {i} end "
-                "return luau.format(t), ts.I64('5'):to_le_bytes(), ts.randstring(2000)";
+    static const char script[] = PRELUDE
+        " local c = luau.load('return ...', 'x') c.environment = {} c.chunk_name = 'y' "
+        "local t = {c:call(1, 2), c:call_async(ts.U64(5) + 1)} t.t = t t.s = 'x' "
+        "for i = 1, 100 do t['k' .. i] = {i} end "
+        "return luau.format(t), ts.I64('5'):to_le_bytes(), ts.randstring(2000)";
     bool finished = false;
     for (uint64_t k = 1; !finished; k++) {
         plugin_renew(vm);
@@ -339,13 +341,13 @@ static void test_failing_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_load),        TEST(test_text_only),        TEST(test_environment),
-        TEST(test_yields),      TEST(test_deep_calls),       TEST(test_chunks_are_freed),
-        TEST(test_format),      TEST(test_format_weak),      TEST(test_json_weak),
+        TEST(test_load),         TEST(test_text_only),           TEST(test_environment),
+        TEST(test_yields),       TEST(test_deep_calls),          TEST(test_chunks_are_freed),
+        TEST(test_format),       TEST(test_format_weak),         TEST(test_json_weak),
         TEST(test_format_quota), TEST(test_failing_allocations),
     };
     const struct CMUnitTest stressed[] = {
-        STRESSED(test_load),   STRESSED(test_environment), STRESSED(test_yields),
+        STRESSED(test_load),        STRESSED(test_environment), STRESSED(test_yields),
         STRESSED(test_format_weak), STRESSED(test_json_weak),
     };
     int failed = cmocka_run_group_tests_name("luau", tests, NULL, NULL);

@@ -44,7 +44,8 @@ static void test_making(void **state)
         {"json.decode('-9223372036854775808') == I64('-9223372036854775808')", "true"},
     };
     static const PluginCase errors[] = {
-        {"U64(-1)", "invalid argument #1 to 'U64' (out of the range of U64, 0 to 1844674407370955161"},
+        {"U64(-1)",
+         "invalid argument #1 to 'U64' (out of the range of U64, 0 to 1844674407370955161"},
         {"U64(2^64)", "out of the range of U64"},
         {"I64(2^63)", "out of the range of I64, -9223372036854775808 to 9223372036854775807"},
         {"I64(-2^63 - 2048)", "out of the range of I64"},
@@ -112,7 +113,8 @@ static void test_arithmetic(void **state)
         {"1 % I64(0)", "division of I64 by zero"},
         {"U64(1) + I64(1)", "I64 and U64 do not mix in '+': convert one with to_i64 or to_u64"},
         {"I64(1) // U64(1)", "do not mix in '//'"},
-        {"U64(1) + -1", "U64 + number: the number must be whole, and from 0 to 18446744073709551615"},
+        {"U64(1) + -1",
+         "U64 + number: the number must be whole, and from 0 to 18446744073709551615"},
         {"U64(1) * 0.5", "the number must be whole"},
         {"0/0 + I64(1)", "the number must be whole"},
         {"U64(1) + 2^64", "the number must be whole, and from 0 to"},
@@ -220,7 +222,8 @@ static void test_bits(void **state)
         {"bit.bnot(0), bit.bnot(U64('18446744073709551615'))", "18446744073709551615,0"},
         {"bit.lshift(1, 63), bit.lshift(1, 64), bit.lshift(4, -1), bit.lshift(1, -64)",
          "9223372036854775808,0,2,0"},
-        {"bit.rshift(U64('0x8000000000000000'), 63), bit.rshift(1, -3), bit.rshift(1, 1e9)", "1,8,0"},
+        {"bit.rshift(U64('0x8000000000000000'), 63), bit.rshift(1, -3), bit.rshift(1, 1e9)",
+         "1,8,0"},
         {"bit.lshift(1, math.huge), bit.rshift(1, -math.huge)", "0,0"},
         {"bit.arshift(U64('0x8000000000000000'), 4):to_hex()", "f800000000000000"},
         {"bit.arshift(U64('0x8000000000000000'), 100):to_hex()", "ffffffffffffffff"},
@@ -228,7 +231,8 @@ static void test_bits(void **state)
          "8,128,64,0"},
         {"bit.lrotate(U64('0x8000000000000001'), 1), bit.rrotate(3, 1):to_hex()",
          "3,8000000000000001"},
-        {"bit.lrotate(5, 64), bit.lrotate(5, -1) == bit.rrotate(5, 1), bit.rrotate(5, 0)", "5,true,5"},
+        {"bit.lrotate(5, 64), bit.lrotate(5, -1) == bit.rrotate(5, 1), bit.rrotate(5, 0)",
+         "5,true,5"},
         {"bit.lrotate(1, 65), bit.rrotate(1, -66), bit.lrotate(1, -2^52)", "2,4,1"},
         {"bit.extract(U64('0xabcdef'), 4, 8):to_hex(), bit.extract(8, 3), bit.extract(8, 0)",
          "de,1,0"},
@@ -240,7 +244,8 @@ static void test_bits(void **state)
         {"bit.byteswap(U64('0x0102030405060708')):to_hex()", "807060504030201"},
     };
     static const PluginCase errors[] = {
-        {"bit.band('1')", "invalid argument #1 to 'band' (whole number, I64 or U64 expected, got string"},
+        {"bit.band('1')",
+         "invalid argument #1 to 'band' (whole number, I64 or U64 expected, got string"},
         {"bit.bor(1, {})", "invalid argument #2 to 'bor'"},
         {"bit.bxor(1, 1.5)", "1.5 is not a whole number"},
         {"bit.btest(-1)", "out of the range of U64"},
@@ -348,18 +353,12 @@ static void test_quota(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_making),
-        TEST(test_arithmetic),
-        TEST(test_order),
-        TEST(test_methods),
-        TEST(test_bits),
-        TEST(test_against_integers),
-        TEST(test_randstring),
-        TEST(test_tampering),
-        TEST(test_quota),
+        TEST(test_making),     TEST(test_arithmetic), TEST(test_order),
+        TEST(test_methods),    TEST(test_bits),       TEST(test_against_integers),
+        TEST(test_randstring), TEST(test_tampering),  TEST(test_quota),
     };
     const struct CMUnitTest stressed[] = {
-        STRESSED(test_making), STRESSED(test_arithmetic), STRESSED(test_order),
+        STRESSED(test_making),  STRESSED(test_arithmetic), STRESSED(test_order),
         STRESSED(test_methods), STRESSED(test_bits),
     };
     int failed = cmocka_run_group_tests_name("typesext", tests, NULL, NULL);
