@@ -354,13 +354,15 @@ static void note_item(TemplateCache *cache, const char *item, const struct stat 
 
 /* Of all that the name's version is made of; 0: a folder without sources, no template. `full` is
  * FOLDER/NAME, where its entry goes. */
-static uint64_t sign(const Slot *slot, char *full, size_t size)
+static uint64_t sign(Slot *slot, char *full, size_t size)
 {
     struct stat info;
     uint64_t signature = 0;
     size_t length = strlen(full);
     if (slot->kinds & A_FOLDER)
         walk(full, "", 0, visit_signature, &signature);
+    if (signature == 0)
+        slot->kinds &= ~A_FOLDER;
     if (slot->kinds & A_FILE) {
         snprintf(full + length, size - length, ".luau");
         signature += stat(full, &info) == 0 ? file_signature(full, &info) : 0;
