@@ -61,8 +61,9 @@ const char *codecache_source(CodeCache *cache, const Code *code, bool keep_sourc
  * never waits, and rather compiles what somebody else is compiling. */
 luau_Module *codecache_compile(CodeCache *cache, Code *code, lua_State *L,
                                luau_Diagnostic *diagnostic);
-/* The VM with that main thread is gone, without the clean-up of luau_abandon (luau_discard): what
- * it was compiling is free for others. The pointer is only compared. */
+/* The VM with that main thread will not run again, and is about to go without the clean-up of
+ * luau_abandon: what it was compiling is free for others. Before luau_discard (another VM may get
+ * its address after). The pointer is only compared. */
 void codecache_release_owner(CodeCache *cache, const lua_State *main_thread);
 
 /* Drops unused code, the least recently used first, until at most that many bytes are left. */

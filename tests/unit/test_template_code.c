@@ -407,17 +407,14 @@ static void test_host_does_not_wait(void **state)
     free(source);
 }
 
-enum Loss { KILLED, ABANDONED, RELEASED };
+enum Loss { KILLED, ABANDONED, DISCARDED };
 
 /* The first VM goes while it compiles; the second gets its turn. */
 static void lose_compiler(enum Loss loss)
 {
     char *source = long_source();
     luau_Fibers *fibers = luau_fibers_new(2);
-    KhronosTemplate *t = template_new(sandbox, "t", 1, "t/");
-    if (loss == RELEASED)
-        template_keepsources(t); /* for the lost VM below, which this test cannot but let go on */
-    add(t, "init.luau", source);
+    KhronosTemplate *t = make(1, source, NULL);
     lua_State *lost = new_vm(), *next = new_vm();
     Turn lost_turn = {.t = t}, next_turn = {.t = t};
     assert_int_equal(start(fibers, lost, &lost_turn), LUAU_PARKED);
@@ -436,14 +433,14 @@ static void lose_compiler(enum Loss loss)
     } else {
         codecache_release_owner(sandbox_codecache(sandbox), next); /* has none */
         codecache_release_owner(sandbox_codecache(sandbox), lua_mainthread(lost));
+        luau_discard(lost);
     }
     finish_turn(fibers, next, result);
     assert_int_equal(stats().compilations, 2);
     assert_ptr_equal(next_turn.module, module_of(t, "init.luau"));
-    if (loss == RELEASED)
-        luau_abandon(lost);
     assert_false(lost_turn.done);
-    lua_close(lost);
+    if (loss != DISCARDED)
+        lua_close(lost);
     lua_close(next);
     template_release(t);
     luau_fibers_free(fibers);
@@ -466,7 +463,7 @@ static void test_compiler_abandoned(void **state)
 static void test_compiler_lost_in_panic(void **state)
 {
     (void)state;
-    lose_compiler(RELEASED);
+    lose_compiler(DISCARDED);
 }
 
 /* A waiting VM that is killed leaves, and nobody is the worse for it. */
