@@ -93,7 +93,6 @@ static void fill_executions(DispatchRun *run, const DispatchRequest *request,
             .id = run->record->executions[i].id,
             .out = &run->outs[i],
             .keep_logs = request->keep_logs,
-            .owner = &run->record->executions[i],
         };
     }
 }

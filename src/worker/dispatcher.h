@@ -112,7 +112,8 @@ typedef struct DispatchResult {
     EventText event_id; /* as the templates see it; absent: none given, and nothing ran */
     const DispatchExecution *executions; /* in the order of the templates' names */
     int count;
-    DispatchRecord *record; /* borrowed; NULL: nothing was started */
+    DispatchRecord *record; /* borrowed; NULL: refused at once, or nothing matched. Refused by the
+                               worker: the executions tell what would have run */
 } DispatchResult;
 
 typedef struct DispatchRequest {
