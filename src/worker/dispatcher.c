@@ -178,16 +178,21 @@ static bool admit(Dispatcher *d, size_t bytes)
     return true;
 }
 
-static bool admit_wait(Dispatcher *d)
+/* Who waits for no more than acceptance is out of submit in a moment, and takes no place. */
+static bool admit_wait(Dispatcher *d, uint64_t wait_ms)
 {
+    if (wait_ms == 0)
+        return true;
     if (atomic_fetch_add_explicit(&d->waits, 1, memory_order_relaxed) < d->options.waits_max)
         return true;
     atomic_fetch_sub_explicit(&d->waits, 1, memory_order_relaxed);
     return false;
 }
 
-static void wait_over(Dispatcher *d)
+static void wait_over(Dispatcher *d, bool accept_only)
 {
+    if (accept_only)
+        return;
     atomic_fetch_sub_explicit(&d->waits, 1, memory_order_relaxed);
 }
 
@@ -238,7 +243,7 @@ static void answer_waiters(Dispatcher *d, DispatchWaiter *list)
         DispatchRecord *record = list->record;
         next = list->next;
         answer(record, list->outcome, list->duplicate, list->complete, list->userdata);
-        wait_over(d);
+        wait_over(d, list->accept_only);
         if (list != &record->first)
             free(list);
         dispatch_record_release(record);
@@ -344,7 +349,7 @@ static DispatchShard *choose_shard(Dispatcher *d, const DispatchRequest *request
 static DispatchOutcome join_locked(Dispatcher *d, DispatchShard *shard, DispatchRecord *record,
                                    const DispatchRequest *request, uint64_t due_ns)
 {
-    if (!admit_wait(d))
+    if (!admit_wait(d, request->wait_ms))
         return DISPATCH_QUEUE_FULL;
     DispatchWaiter *waiter = malloc(sizeof(*waiter));
     if (waiter) {
@@ -359,7 +364,7 @@ static DispatchOutcome join_locked(Dispatcher *d, DispatchShard *shard, Dispatch
             return DISPATCH_ACCEPTED;
         free(waiter);
     }
-    wait_over(d);
+    wait_over(d, request->wait_ms == 0);
     return DISPATCH_NO_MEMORY;
 }
 
@@ -428,10 +433,10 @@ static DispatchRecord *prepare(Dispatcher *d, const DispatchRequest *request,
         *outcome = DISPATCH_NO_MEMORY;
         return NULL;
     }
-    if (admit_wait(d)) {
+    if (admit_wait(d, request->wait_ms)) {
         if (admit(d, record->bytes))
             return record;
-        wait_over(d);
+        wait_over(d, request->wait_ms == 0);
     }
     dispatch_run_free(record->run);
     dispatch_record_release(record);
@@ -441,7 +446,7 @@ static DispatchRecord *prepare(Dispatcher *d, const DispatchRequest *request,
 
 static void discard(Dispatcher *d, DispatchRecord *record)
 {
-    wait_over(d);
+    wait_over(d, record->first.accept_only);
     dispatch_run_free(record->run);
     forget(d, record);
 }

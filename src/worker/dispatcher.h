@@ -55,7 +55,7 @@ typedef struct DispatcherOptions {
     uint64_t keep_ns;   /* how long finished records are kept; 0: not at all */
     size_t records_max; /* running and kept */
     size_t bytes_max;   /* of their events and results */
-    size_t waits_max;   /* callers waiting */
+    size_t waits_max;   /* callers waiting for results */
 } DispatcherOptions;
 
 /* 10 minutes, 100,000 records, 64 MiB, 100,000 waits. */
