@@ -141,8 +141,9 @@ static void forget(Dispatcher *d, DispatchRecord *list)
     }
 }
 
-/* The oldest of all kept records. False: none is kept. */
-static bool evict(Dispatcher *d)
+/* Where the oldest of all kept records is; NULL: none is kept. Were it taken so strictly, threads
+ * that evict would all meet in one shard: what is nearly as old in their own will do. */
+static DispatchShard *find_oldest(Dispatcher *d, DispatchShard *own, uint64_t now_ns)
 {
     DispatchShard *shard = NULL;
     uint64_t oldest_ns = DISPATCH_NEVER;
@@ -153,6 +154,15 @@ static bool evict(Dispatcher *d)
             shard = &d->shards[i];
         }
     }
+    uint64_t own_ns = atomic_load_explicit(&own->oldest_ns, memory_order_relaxed);
+    bool nearly = shard && now_ns > oldest_ns && own_ns <= oldest_ns + (now_ns - oldest_ns) / 8;
+    return nearly ? own : shard;
+}
+
+/* Forgets one kept record, of the oldest. False: none is kept. */
+static bool evict(Dispatcher *d, DispatchShard *own, uint64_t now_ns)
+{
+    DispatchShard *shard = find_oldest(d, own, now_ns);
     if (!shard)
         return false;
     pthread_mutex_lock(&shard->lock);
@@ -164,13 +174,13 @@ static bool evict(Dispatcher *d)
 }
 
 /* One more record of so many bytes, at the cost of kept ones. */
-static bool admit(Dispatcher *d, size_t bytes)
+static bool admit(Dispatcher *d, DispatchShard *own, size_t bytes, uint64_t now_ns)
 {
     if (bytes > d->options.bytes_max)
         return false;
     charge(d, 1, bytes);
     while (is_over(d)) {
-        if (!evict(d)) {
+        if (!evict(d, own, now_ns)) {
             discharge(d, 1, bytes);
             return false;
         }
@@ -317,7 +327,7 @@ static void on_action(LuaVmAction *action)
         forget(d, record);
     else
         set_alarm(d, sweep_due(d, now_ns));
-    while (is_over(d) && evict(d))
+    while (is_over(d) && evict(d, shard, now_ns))
         ;
     /* Release: see the struct. */
     atomic_fetch_sub_explicit(&d->pending, 1, memory_order_release);
@@ -417,8 +427,8 @@ static int find_templates(Dispatcher *d, const DispatchRequest *request,
 }
 
 /* The record with its place within the bounds, or NULL: *outcome says why. */
-static DispatchRecord *prepare(Dispatcher *d, const DispatchRequest *request,
-                               DispatchOutcome *outcome)
+static DispatchRecord *prepare(Dispatcher *d, DispatchShard *shard, const DispatchRequest *request,
+                               uint64_t now_ns, DispatchOutcome *outcome)
 {
     KhronosTemplate *templates[TEMPLATES_PER_GUILD_MAX];
     int count = find_templates(d, request, templates);
@@ -434,7 +444,7 @@ static DispatchRecord *prepare(Dispatcher *d, const DispatchRequest *request,
         return NULL;
     }
     if (admit_wait(d, request->wait_ms)) {
-        if (admit(d, record->bytes))
+        if (admit(d, shard, record->bytes, now_ns))
             return record;
         wait_over(d, request->wait_ms == 0);
     }
@@ -502,7 +512,7 @@ void dispatcher_dispatch(Dispatcher *d, const DispatchRequest *request)
     if (key.event_id.length != 0 && join(d, shard, request, &key, now_ns))
         return;
     DispatchOutcome outcome;
-    DispatchRecord *record = prepare(d, request, &outcome);
+    DispatchRecord *record = prepare(d, shard, request, now_ns, &outcome);
     if (!record) {
         answer_at_once(d, request, outcome);
         return;
