@@ -10,7 +10,7 @@ void fake_templates_init(FakeTemplates *fake, int matching)
     *fake = (FakeTemplates){.matching = matching};
     fake->sandbox = sandbox_new(NULL, 0, error, sizeof(error));
     for (int i = 0; i < FAKE_TEMPLATES_MAX; i++) {
-        char name[8];
+        char name[16];
         snprintf(name, sizeof(name), "t%d", i);
         fake->templates[i] = template_new(fake->sandbox, name, (uint32_t)i + 1, "");
         if (!fake->templates[i])

@@ -159,7 +159,7 @@ static void test_order_is_that_of_the_calls(void **state)
     DispatchBench *b = db_new(1);
     Call calls[20] = {0};
     for (int i = 0; i < 20; i++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof(id), "e%d", i);
         db_send(b, &calls[i], i % 3 ? id : NULL, i % 2 ? 1000 : 0);
     }
