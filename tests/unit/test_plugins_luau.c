@@ -356,6 +356,15 @@ static void run_long_script(lua_State *L, void *arg)
     run->status = plugin_start(run->vm, LONG_SCRIPT);
 }
 
+/* It may be killed while the script is compiled. */
+static void run_protected(lua_State *L, void *arg)
+{
+    FiberRun *run = arg;
+    int status = luau_protect(L, run_long_script, run);
+    if (status != LUA_OK)
+        run->status = status;
+}
+
 /* Parks at every poll; from the kill_at-th on (0: never) the VM is to be killed. Returns how often
  * it was parked. */
 static int run_parking(PluginVm *vm, luau_Fibers *fibers, int kill_at, int *status)
@@ -363,7 +372,7 @@ static int run_parking(PluginVm *vm, luau_Fibers *fibers, int kill_at, int *stat
     FiberRun run = {.vm = vm};
     int parked = 0;
     luau_preempt(vm->L);
-    int result = luau_run(fibers, vm->L, run_long_script, &run);
+    int result = luau_run(fibers, vm->L, run_protected, &run);
     while (result == LUAU_PARKED) {
         if (++parked == kill_at)
             luau_kill(vm->L, LUAU_KILL_HOST);
