@@ -247,6 +247,8 @@ static void test_format(void **state)
         {"local t = {} for i = 1, 2e5 do t[i .. ''] = {} end "
          "return #luau.format(t) < 30000",
          "true"},
+        {"luau.format(math):find('    pi = 3.141592653589793,', 1, true) ~= nil", "true"},
+        {"local g = _G g.x = 1 return luau.format(g)", "{\n    _G = <cycle>,\n    x = 1,\n}"},
         {"table.isfrozen(luau)", "true"},
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
