@@ -254,8 +254,9 @@ uint64_t pause_note(PauseHistory *history, const WorkerOptions *options, uint64_
     history->now++;
     history->last_ns = now_ns;
     /* How many in the last window_ns: those of the former window count as far as it reaches. */
-    double share = 1.0 - (double)(now_ns - history->window_start_ns) / (double)window_ns;
-    if (history->now + (double)history->before * share <= options->broken_max)
+    uint64_t left_ns = window_ns - (now_ns - history->window_start_ns);
+    uint64_t before = (uint64_t)((double)history->before * (double)left_ns / (double)window_ns);
+    if (history->now + before <= (uint64_t)options->broken_max)
         return 0;
     uint64_t pause_ns = options->pause_ns << history->doublings;
     if (history->doublings < DOUBLINGS_MAX)
