@@ -1,6 +1,7 @@
 #include "khronos/sandbox.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct KhronosSandbox {
     atomic_int refs;
     uint64_t made_ns;
     luau_Image *image;
+    CodeCache *codecache;
 };
 
 typedef struct Opening {
@@ -171,12 +173,12 @@ static void open_globals(lua_State *L)
     set_native(L, "warn", native_warn);
     set_native(L, "collectgarbage", native_collectgarbage);
     set_native(L, "loadstring", native_loadstring);
+    tasklib_open(L);
     lua_getglobal(L, "os");
     lua_pushcfunction(L, native_clock, "clock");
     lua_setfield(L, -2, "clock");
     lua_pop(L, 1);
-    lua_pushcclosurek(L, instance_require, "require", 0, require_continue);
-    lua_setglobal(L, "require");
+    set_native(L, "require", instance_require);
 }
 
 /* Pushes a copy of the globals: what scripts read through to. */
@@ -235,8 +237,6 @@ static void open_image(lua_State *L, void *userdata)
     push_env_metatable(L);
     lua_setfield(L, -3, "env_metatable");
     lua_setfield(L, -2, "globals");
-    lua_pushcfunction(L, runtime_execute, "run");
-    lua_setfield(L, -2, "run");
     lua_newtable(L);
     lua_setfield(L, -2, "array_metatable");
     lua_pushvalue(L, -1);
@@ -259,6 +259,13 @@ KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error
         free(sandbox);
         return NULL;
     }
+    sandbox->codecache = codecache_new(sandbox->image, CODECACHE_UNUSED_MAX_BYTES);
+    if (!sandbox->codecache) {
+        snprintf(error, size, "not enough memory");
+        luau_image_release(sandbox->image);
+        free(sandbox);
+        return NULL;
+    }
     return sandbox;
 }
 
@@ -271,6 +278,7 @@ KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox)
 void sandbox_release(KhronosSandbox *sandbox)
 {
     if (sandbox && atomic_fetch_sub_explicit(&sandbox->refs, 1, memory_order_acq_rel) == 1) {
+        codecache_free(sandbox->codecache);
         luau_image_release(sandbox->image);
         free(sandbox);
     }
@@ -279,6 +287,11 @@ void sandbox_release(KhronosSandbox *sandbox)
 luau_Image *sandbox_image(const KhronosSandbox *sandbox)
 {
     return sandbox->image;
+}
+
+CodeCache *sandbox_codecache(const KhronosSandbox *sandbox)
+{
+    return sandbox->codecache;
 }
 
 int sandbox_pushplugin(lua_State *L, const char *path, size_t length, int *known_namespace)

@@ -7,7 +7,7 @@
  *     base["@worker"]      out of reach of any script, by its name:
  *         .globals         the table that templates' globals read through to
  *         .env_metatable   metatable of every template's global table
- *         .array_metatable, .plugins["@antiraid"].NAME, .run
+ *         .array_metatable, .plugins["@antiraid"].NAME
  *
  * A template's global table (environment) is made by sandbox_pushenv: empty but for _G, which is
  * the table itself. Reads fall through to the shared globals; writing one of their names is an
@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 
+#include "khronos/codecache.h"
 #include "luau/luau.h"
 
 /* Stable id of a field of base["@worker"] (luau_image_push). */
@@ -35,8 +36,10 @@ typedef struct KhronosSandbox KhronosSandbox;
 /* One reference. The plugins are read during the call only. NULL: text in error. */
 KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error, size_t size);
 KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox);
-void sandbox_release(KhronosSandbox *sandbox); /* NULL is fine */
+void sandbox_release(KhronosSandbox *sandbox);            /* NULL is fine */
 luau_Image *sandbox_image(const KhronosSandbox *sandbox); /* borrowed */
+/* The code of all templates, compiled against the image. Borrowed. */
+CodeCache *sandbox_codecache(const KhronosSandbox *sandbox);
 
 void sandbox_pushenv(lua_State *L); /* [m] */
 /* Pushes the module and returns 1; or returns 0 and pushes nothing: *known_namespace tells whether

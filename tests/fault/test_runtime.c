@@ -29,6 +29,7 @@ static const char RESULT[] = "{\"a\":[40,40]}";
 static KhronosTemplate *make_template(KhronosSandbox *sandbox)
 {
     char error[256];
+    codecache_trim(sandbox_codecache(sandbox), 0); /* it shall be compiled anew */
     KhronosTemplate *t = template_new(sandbox, "guild", 1, "");
     if (!t)
         return NULL;
@@ -61,11 +62,11 @@ static bool run(KhronosSandbox *sandbox, KhronosTemplate *t, luau_Fibers *fibers
     KhronosExecution x = {
         .template_version = t, .event = &event, .id = "id", .out = out, .keep_logs = true};
     luau_fibers_tick(fibers);
-    KhronosStep step = khronos_run(rt, fibers, &x);
-    while (step == KHRONOS_PARKED) {
+    khronos_submit(rt, &x);
+    do {
         luau_fibers_tick(fibers);
-        step = khronos_continue(rt);
-    }
+        khronos_step(rt, fibers);
+    } while (!khronos_take_finished(rt));
     *status = x.status;
     khronos_free(rt);
     execution_free(&x);
