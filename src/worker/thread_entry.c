@@ -228,13 +228,13 @@ void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns)
 
 static void roll(PauseHistory *history, uint64_t window_ns, uint64_t now_ns)
 {
-    uint64_t passed = history->window_start_ns ? (now_ns - history->window_start_ns) / window_ns : 2;
+    uint64_t passed = history->window_start_ns ? (now_ns - history->window_start_ns) / window_ns
+                                               : 2;
     if (passed == 0)
         return;
     history->before = passed == 1 ? history->now : 0;
     history->now = 0;
-    history->window_start_ns =
-        passed == 1 ? history->window_start_ns + window_ns : now_ns;
+    history->window_start_ns = passed == 1 ? history->window_start_ns + window_ns : now_ns;
 }
 
 /* Windows that passed without a broken VM. */

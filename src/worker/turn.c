@@ -502,8 +502,8 @@ void turn_take_locked(WorkThread *self, ThreadEntry *entry, TurnJob job, LuaVmAc
 {
     BASE_DEBUG(!entry->taken);
     entry->taken = true;
-    self->turn =
-        (Turn){.entry = entry, .job = job, .step = KHRONOS_IDLE, .begun = begun, .mail = begun};
+    self->turn = (Turn){
+        .entry = entry, .job = job, .step = KHRONOS_IDLE, .begun = begun, .mail = begun};
     if (job == TURN_WORK && !begun && !entry->control_first && entry_mail_ready(entry))
         self->turn.mail = entry_mail_take(entry);
 }

@@ -23,9 +23,9 @@
 
 typedef enum TurnJob {
     TURN_WORK,
-    TURN_SHRINK,  /* idle: the VM gives memory back */
-    TURN_EXPIRE,  /* idle for long: the VM is destroyed */
-    TURN_GIVE_UP  /* parked on a thread that panicked */
+    TURN_SHRINK, /* idle: the VM gives memory back */
+    TURN_EXPIRE, /* idle for long: the VM is destroyed */
+    TURN_GIVE_UP /* parked on a thread that panicked */
 } TurnJob;
 
 typedef struct Turn {

@@ -200,6 +200,7 @@ static void test_forgotten_guilds_cost_nothing(void **state)
     Registry registry;
     registry_init(&registry, &options);
     ThreadEntry **entries = malloc(GUILDS * sizeof(ThreadEntry *));
+    assert_non_null(entries);
     pthread_mutex_lock(&registry.lock);
     for (uint64_t i = 0; i < BEFORE; i++)
         end_guild(&registry, registry_ensure_locked(&registry, i + 1));
@@ -207,14 +208,15 @@ static void test_forgotten_guilds_cost_nothing(void **state)
     size_t capacity = registry.entries.capacity;
     for (uint64_t i = 0; i < GUILDS; i++) /* all alive at the same time */
         entries[i] = registry_ensure_locked(&registry, BEFORE + i + 1);
-    assert_int_equal(registry.entries.count, GUILDS + ENDED_MAX);
+    assert_int_equal(registry.entries.count, GUILDS);
     for (uint64_t i = 0; i < GUILDS; i++)
         end_guild(&registry, entries[i]);
-    assert_int_equal(registry.entries.count, ENDED_MAX);
-    assert_true(registry.entries.capacity <= capacity * 4);
+    assert_int_equal(registry.entries.count, 0);
+    assert_int_equal(registry.ended_map.count, ENDED_MAX);
+    assert_int_equal(registry.entries.capacity, capacity);
     size_t after = mallinfo2().uordblks + mallinfo2().hblkhd;
     pthread_mutex_unlock(&registry.lock);
-    assert_true(after <= before + GUILDS * sizeof(ThreadEntry) / 100);
+    assert_true(after <= before + before / 20);
     free(entries);
     registry_free(&registry);
 }
@@ -250,7 +252,14 @@ static void test_who_is_remembered(void **state)
     assert_ptr_equal(registry_find_locked(&registry, 2), limited);
     assert_ptr_equal(registry_find_locked(&registry, 3), breaking);
     assert_null(registry_find_locked(&registry, 4));
-    assert_int_equal(registry.entries.count, ENDED_MAX + 1);
+    VmInfo info;
+    registry_fill_ended_locked(&registry, 4, &info);
+    assert_int_equal(info.state, VM_NONE);
+    registry_fill_ended_locked(&registry, 100 + 3 * ENDED_MAX - 1, &info);
+    assert_int_equal(info.reason, VM_EXPLICIT_DESTROY);
+    assert_true(info.generation > 1); /* later than those forgotten */
+    assert_int_equal(registry.entries.count, 2);
+    assert_int_equal(registry.ended_map.count, ENDED_MAX);
     /* No later VM has a generation that one of a forgotten guild had. */
     assert_true(registry_ensure_locked(&registry, 4)->generation >= 1);
     pthread_mutex_unlock(&registry.lock);
