@@ -204,23 +204,23 @@ int entry_level(const ThreadEntry *entry, uint64_t now_ns)
     return usage_ns < LIGHT_NS ? 0 : usage_ns < MEDIUM_NS ? 1 : 2;
 }
 
-void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns)
+void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns)
 {
-    uint64_t before = faded(entry, start_ns);
+    uint64_t before = faded(entry, end_ns);
     /* Turns closer together than a halving would never fade: their start stays where it was. */
-    if ((start_ns - entry->usage_at_ns) >> FADE_SHIFT_NS != 0)
+    if ((end_ns - entry->usage_at_ns) >> FADE_SHIFT_NS != 0)
         entry->usage_at_ns = end_ns;
-    entry->usage_ns = before + (end_ns - start_ns);
+    entry->usage_ns = before + cost_ns;
     entry->ran_ns = end_ns;
 }
 
-void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns)
+void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns)
 {
     if (!ended)
         entry->trust = TRUST_LOST;
-    else if (took_ns < SHORT_NS && entry->trust < TRUST_MAX)
+    else if (cost_ns < SHORT_NS && entry->trust < TRUST_MAX)
         entry->trust++;
-    else if (took_ns >= SHORT_NS && entry->trust > 0)
+    else if (cost_ns >= SHORT_NS && entry->trust > 0)
         entry->trust = 0;
 }
 

@@ -107,10 +107,10 @@ void entrylist_remove(EntryList *list, ThreadEntry *entry);
  * that a short event never waits behind guilds that spin. */
 enum { ENTRY_LEVELS = 3 };
 int entry_level(const ThreadEntry *entry, uint64_t now_ns);
-/* Counts a turn that ran from start to end. */
-void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns);
-/* Counts a turn that began executions: did it end them or not, and how long did it take. */
-void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns);
+/* Counts a turn that ended then and took so much processor time. */
+void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns);
+/* Counts a turn that began executions: did it end them or not, and at what cost. */
+void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns);
 
 /* A VM broke: how long the guild pauses from now on; 0: it does not. */
 uint64_t pause_note(PauseHistory *history, const WorkerOptions *options, uint64_t now_ns);

@@ -52,6 +52,8 @@ typedef struct WorkThread {
     Ticker *ticker;
     TickerSlot slot;
     PanicPoint panic;
+    uint64_t cpu_read_ns; /* the thread's processor time when it was read last ... */
+    int cpu_age;          /* ... so many turns ago */
     Turn turn;
 } WorkThread;
 

@@ -122,13 +122,13 @@ static void test_levels(void **state)
     ThreadEntry *entry = entry_new(1);
     uint64_t now = 1000 * SECOND;
     assert_int_equal(entry_level(entry, now), 0);
-    entry_charge(entry, now, now + ms / 10);
+    entry_charge(entry, now, ms / 10);
     assert_int_equal(entry_level(entry, now + ms), 0);
     for (int i = 0; i < 5; i++, now += ms)
-        entry_charge(entry, now, now + ms);
+        entry_charge(entry, now, ms);
     assert_int_equal(entry_level(entry, now), 1);
     for (int i = 0; i < 30; i++, now += ms)
-        entry_charge(entry, now, now + ms);
+        entry_charge(entry, now, ms);
     assert_int_equal(entry_level(entry, now), 2);
     assert_int_equal(entry_level(entry, now + 10 * SECOND), 0); /* fades */
     assert_true(entry->trust == 0);
