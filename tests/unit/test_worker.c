@@ -772,8 +772,9 @@ static void submit_random(Bench *b, Job *job, uint64_t guild_id, uint32_t *seed)
     else if (dice < 90)
         type = VM_ACTION_CANCEL;
     else
-        type = dice < 93 ? VM_ACTION_CLEAR_CACHE : dice < 97 ? VM_ACTION_GET_STATE
-                                                             : VM_ACTION_SET_LIMITS;
+        type = dice < 93   ? VM_ACTION_CLEAR_CACHE
+               : dice < 97 ? VM_ACTION_GET_STATE
+                           : VM_ACTION_SET_LIMITS;
     job->plan = plan;
     snprintf(job->id, sizeof(job->id), "%u", next_random(seed) % 8);
     fill(job, type, guild_id);
