@@ -172,8 +172,7 @@ FrameNext frame_stream_next(FrameStream *stream, FrameType *type, FrameReader *p
     if (left < FRAME_HEADER_BYTES)
         return FRAME_NONE_YET;
     const uint8_t *p = (const uint8_t *)stream->bytes.data + stream->at;
-    size_t length =
-        (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
+    size_t length = (size_t)p[0] | (size_t)p[1] << 8 | (size_t)p[2] << 16 | (size_t)p[3] << 24;
     if (length == 0 || length > FRAME_BYTES_MAX)
         return FRAME_BAD;
     if (left < FRAME_HEADER_BYTES + 1)

@@ -26,12 +26,12 @@
 #include "worker/worker.h"
 
 enum {
-    FRAME_BYTES_MAX = 16 << 20,  /* type and payload */
+    FRAME_BYTES_MAX = 16 << 20, /* type and payload */
     FRAME_HEADER_BYTES = 4,
     FRAME_VERSION = 1,           /* parent and child are the same program; a guard all the same */
     FRAME_EXECUTIONS_MAX = 1024, /* of an action */
     FRAME_CAPABILITIES_MAX = 1024,
-    FRAME_TEXT_MAX = 1 << 16     /* names, ids, messages of the protocol itself */
+    FRAME_TEXT_MAX = 1 << 16 /* names, ids, messages of the protocol itself */
 };
 /* In place of a slot: nobody waits for the completion. */
 #define FRAME_NO_SLOT UINT32_MAX
@@ -111,7 +111,7 @@ typedef struct FrameInit {
 bool frame_put_init(Strbuf *sb, const FrameInit *init);
 bool frame_read_init(FrameReader *r, FrameInit *out);
 
-bool frame_put_plain(Strbuf *sb, FrameType type); /* STOP, READY */
+bool frame_put_plain(Strbuf *sb, FrameType type);                   /* STOP, READY */
 bool frame_put_number(Strbuf *sb, FrameType type, uint64_t number); /* FORGET, LOG_DROPPED */
 bool frame_read_number(FrameReader *r, uint64_t *out);
 

@@ -188,8 +188,7 @@ static void read_runs(FrameReader *r, FrameAction *out)
     size_t capabilities = 0, n = (size_t)count;
     for (int i = 0; i < count && !look.failed; i++)
         capabilities += (size_t)get_run(&look, i, NULL);
-    size_t size =
-        n * (sizeof(KhronosExecution) + sizeof(FrameRun)) + capabilities * sizeof(char *);
+    size_t size = n * (sizeof(KhronosExecution) + sizeof(FrameRun)) + capabilities * sizeof(char *);
     char *block = look.failed ? NULL : calloc(1, size);
     if (!block) {
         r->failed = true;
