@@ -2,12 +2,13 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/jsontext.h"
 #include "base/random.h"
 #include "cli/cli.h"
 #include "khronos/khronos.h"
-#include "plugins/plugins.h"
 #include "worker/templates.h"
 
 enum { TICK_US = 500, EVENT_MAX_BYTES = 4 << 20 };
@@ -109,6 +110,29 @@ static int print_outcome(KhronosExecution *x, const Strbuf *result)
     return EXIT_WORK_FAILED;
 }
 
+static void sleep_until(uint64_t due_ns)
+{
+    struct timespec time = {.tv_sec = (time_t)(due_ns / CLOCK_NS_PER_S),
+                            .tv_nsec = (long)(due_ns % CLOCK_NS_PER_S)};
+    fflush(stdout); /* lines are seen while it waits */
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
+}
+
+/* Until the run has ended and what it left in the background, too. */
+static void turn_until_done(KhronosRuntime *rt, luau_Fibers *fibers, KhronosExecution *x)
+{
+    bool finished = false;
+    khronos_submit(rt, x);
+    for (;;) {
+        KhronosStep step = khronos_step(rt, fibers);
+        finished |= khronos_take_finished(rt) == x;
+        if (finished && (khronos_isbroken(rt) || khronos_tasks(rt) == 0))
+            return;
+        if (step == KHRONOS_IDLE && khronos_due_ns(rt) > 0)
+            sleep_until(khronos_due_ns(rt));
+    }
+}
+
 static int run_execution(KhronosSandbox *sandbox, KhronosTemplate *t, const KhronosEvent *event,
                          uint64_t guild_id)
 {
@@ -124,9 +148,7 @@ static int run_execution(KhronosSandbox *sandbox, KhronosTemplate *t, const Khro
     KhronosRuntime *rt = khronos_new(sandbox, guild_id, &limits, &log);
     int exit_status = EXIT_WORK_FAILED;
     if (ticker && fibers && rt && luau_ticker_add(ticker, fibers)) {
-        KhronosStep step = khronos_run(rt, fibers, &x);
-        while (step == KHRONOS_PARKED)
-            step = khronos_continue(rt);
+        turn_until_done(rt, fibers, &x);
         exit_status = print_outcome(&x, &result);
         luau_ticker_remove(ticker, fibers);
     } else {
@@ -156,13 +178,9 @@ static void show_compile_error(KhronosTemplate *t)
 static int run_template(const char *path, const RunOptions *options)
 {
     char error[512];
-    int count;
-    const KhronosPlugin *plugins = plugins_all(&count);
-    KhronosSandbox *sandbox = sandbox_new(plugins, count, error, sizeof(error));
-    if (!sandbox) {
-        cli_error("cannot build the sandbox: %s", error);
+    KhronosSandbox *sandbox = cli_sandbox();
+    if (!sandbox)
         return EXIT_WORK_FAILED;
-    }
     int exit_status = EXIT_WORK_FAILED;
     Strbuf text = STRBUF_INIT;
     KhronosEvent event;

@@ -95,7 +95,7 @@ static void open_libraries(lua_State *L, void *unused)
 {
     (void)unused;
     luaL_openlibs(L);
-    lua_pushcclosurek(L, bare_require, "require", 0, require_continue);
+    lua_pushcfunction(L, bare_require, "require");
     lua_setglobal(L, "require");
 }
 

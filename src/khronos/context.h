@@ -16,7 +16,7 @@ typedef struct ContextFields {
     size_t memory_limit_bytes;
 } ContextFields;
 
-void context_open(lua_State *L); /* while the image is built */
+void context_open(lua_State *L);                              /* while the image is built */
 void context_push(lua_State *L, const ContextFields *fields); /* [m] */
 
 #endif

@@ -19,8 +19,8 @@ typedef struct KhronosEvent {
     EventText name;
     EventText author;
     EventText id;
-    EventText data;      /* JSON, already checked; absent: null */
-    EventText scopes;    /* JSON array of strings, already checked; absent: none */
+    EventText data;   /* JSON, already checked; absent: null */
+    EventText scopes; /* JSON array of strings, already checked; absent: none */
 } KhronosEvent;
 
 enum { EVENT_TEXT_MAX = 256, EVENT_SCOPES_MAX = 32 };

@@ -1,6 +1,6 @@
-/* One execution inside the VM: global table, event, context, a thread of its own, the result. Runs
- * as a native under lua_pcall; whatever it owns outside the VM hangs on the execution or the
- * runtime, because a kill leaves it without a word. */
+/* One execution inside the VM: global table, event, context, a thread of its own, the result.
+ * Whatever it owns outside the VM hangs on the execution, the run or the runtime, because a kill
+ * leaves it without a word. */
 #include <stdio.h>
 #include <string.h>
 
@@ -15,8 +15,8 @@ static void put_message(Strbuf *out, const char *text, size_t length)
     strbuf_put(out, text, length < MESSAGE_MAX ? length : MESSAGE_MAX);
 }
 
-/* The file and line of the innermost Luau function on the thread's stack. */
-static void find_place(lua_State *co, KhronosExecution *x)
+/* Those of the innermost Luau function on the thread's stack. */
+void run_place(lua_State *co, KhronosExecution *x)
 {
     lua_Debug ar;
     for (int level = 0; lua_getinfo(co, level, "sl", &ar); level++) {
@@ -39,7 +39,7 @@ static void report_error(lua_State *L, lua_State *co, KhronosExecution *x)
     } else {
         strbuf_printf(&x->message, "(error object is a %s value)", luaL_typename(co, -1));
     }
-    find_place(co, x);
+    run_place(co, x);
     luau_traceback(L, co, NULL, 0, TRACEBACK_FRAMES);
     const char *trace = lua_tolstring(L, -1, &length);
     put_message(&x->traceback, trace, length);
@@ -124,16 +124,31 @@ static void push_arguments(lua_State *L, KhronosRuntime *rt, KhronosExecution *x
     context_push(L, &fields);
 }
 
+/* There must be something to run; false: x says why not. */
+static bool check_template(KhronosExecution *x)
+{
+    KhronosTemplate *t = x->template_version;
+    x->status = KHRONOS_COMPILE_ERROR;
+    if (template_problem(t))
+        strbuf_puts(&x->message, template_problem(t));
+    else if (template_entry(t) < 0)
+        strbuf_puts(&x->message, "the template has no init.luau");
+    else
+        return true;
+    return false;
+}
+
 /* The code to run; NULL: x says why there is none. */
 static luau_Module *compile_entry(lua_State *L, KhronosExecution *x)
 {
     KhronosTemplate *t = x->template_version;
-    int entry = template_entry(t);
     luau_Diagnostic diagnostic;
+    if (!check_template(x))
+        return NULL;
+    int entry = template_entry(t);
     luau_Module *module = template_compile(L, t, entry, &diagnostic);
     if (module)
         return module;
-    x->status = KHRONOS_COMPILE_ERROR;
     strbuf_printf(&x->message, "%s:%d: %s", template_shown(t, entry), diagnostic.line,
                   diagnostic.message);
     snprintf(x->path, sizeof(x->path), "%s", template_shown(t, entry));
@@ -142,66 +157,59 @@ static luau_Module *compile_entry(lua_State *L, KhronosExecution *x)
     return NULL;
 }
 
-int runtime_execute(lua_State *L)
+/* Pushes the thread with all it needs. False: x says why not. */
+static bool make_thread(lua_State *L, KhronosRuntime *rt, Run *run)
 {
-    KhronosRuntime *rt = khronos_of(L);
-    KhronosExecution *x = lua_tolightuserdata(L, 1);
+    KhronosExecution *x = run->x;
     luau_Module *module = compile_entry(L, x);
     if (!module)
-        return 0;
-    instance_get(L, &rt->instances, x->template_version);
-    lua_State *co = lua_newthread(L); /* 2: globals, 3: thread */
-    lua_pushvalue(L, 2);
-    lua_setfenv(L, 3);
+        return false;
+    x->status = KHRONOS_INTERNAL;
+    run->instance = instance_get(L, &rt->instances, x->template_version);
+    run->instance->runs++;
+    lua_State *co = lua_newthread(L);
+    lua_pushvalue(L, -2);
+    lua_setfenv(L, -2);
+    run->main.co = co;
+    lua_setthreaddata(co, &run->main);
     luau_load(co, module, 0);
     push_arguments(L, rt, x);
     lua_xmove(L, co, 2);
-    int status = lua_resume(co, L, 2);
-    if (status == LUA_OK) {
-        x->status = KHRONOS_OK;
-        take_results(L, co, x);
-    } else if (status == LUA_YIELD || status == LUA_BREAK) {
-        x->status = KHRONOS_RUNTIME_ERROR;
-        strbuf_puts(&x->message, "the template yielded, and nothing would ever resume it");
-        find_place(co, x);
-    } else {
-        report_error(L, co, x);
-    }
-    return 0;
+    return true;
 }
 
-void runtime_killed(KhronosRuntime *rt)
+void run_start(lua_State *L, KhronosRuntime *rt, KhronosExecution *x)
 {
-    KhronosExecution *x = rt->current;
-    const char *position = luau_killposition(rt->L);
-    const char *colon = strrchr(position, ':');
-    strbuf_clear(&x->message);
-    strbuf_clear(&x->traceback);
-    switch (luau_killreason(rt->L)) {
-    case LUAU_KILL_MEMORY:
-        x->status = KHRONOS_MEMORY_LIMIT;
-        strbuf_printf(&x->message, "memory limit of %.3g MiB exceeded",
-                      (double)rt->limits->memory_max_bytes / (1 << 20));
-        break;
-    case LUAU_KILL_CPU:
-        x->status = KHRONOS_TIMEOUT;
-        strbuf_printf(&x->message, "processor time limit of %.3g s exceeded",
-                      (double)rt->limits->cpu_max_ns / 1e9);
-        break;
-    case LUAU_KILL_DEADLINE:
-        x->status = KHRONOS_TIMEOUT;
-        strbuf_printf(&x->message, "time limit of %.3g s exceeded",
-                      (double)rt->limits->wall_max_ns / 1e9);
-        break;
-    default:
-        x->status = KHRONOS_KILLED;
-        strbuf_puts(&x->message, "the execution was stopped");
-        break;
+    Run *run = run_new(rt, x);
+    if (!run) {
+        x->status = KHRONOS_INTERNAL;
+        strbuf_puts(&x->message, "not enough memory");
+        execution_done(rt, x);
+        return;
     }
-    if (colon) {
-        for (const char *p = colon + 1; *p >= '0' && *p <= '9'; p++)
-            x->line = x->line * 10 + (*p - '0');
-        snprintf(x->path, sizeof(x->path), "%.*s", (int)(colon - position), position);
+    Task *outer = task_enter(L, &run->main);
+    bool made = make_thread(L, rt, run);
+    if (!made) {
+        run_finish(rt, run);
+        run->main_alive = false;
+        run_release(rt, run);
+    } else {
+        task_resume(L, &run->main, false, 2);
     }
-    rt->broken = true;
+    task_leave(L, outer);
+}
+
+void run_ended(lua_State *L, Run *run, int status)
+{
+    KhronosExecution *x = run->x;
+    KhronosRuntime *rt = khronos_of(L);
+    if (!x)
+        return;
+    if (status == LUA_OK) {
+        x->status = KHRONOS_OK;
+        take_results(L, run->main.co, x);
+    } else {
+        report_error(L, run->main.co, x);
+    }
+    run_finish(rt, run);
 }

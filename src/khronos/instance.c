@@ -52,8 +52,11 @@ static bool load_file(void *self, lua_State *L, const char *path)
 /* ---- Instances --------------------------------------------------------------------------------
  */
 
-static void drop(lua_State *L, TemplateInstance *instance)
+static void drop(lua_State *L, InstanceList *list, TemplateInstance *instance)
 {
+    for (int i = 0; i < list->count; i++)
+        if (list->items[i] == instance)
+            list->items[i] = list->items[--list->count];
     require_drop(&instance->modules, L);
     if (instance->env)
         lua_unref(L, instance->env);
@@ -61,12 +64,21 @@ static void drop(lua_State *L, TemplateInstance *instance)
     free(instance);
 }
 
-static TemplateInstance *find(InstanceList *list, const char *name, int *at)
+static TemplateInstance *find(InstanceList *list, const char *name)
 {
-    for (*at = 0; *at < list->count; ++*at)
-        if (strcmp(template_name(list->items[*at]->template_version), name) == 0)
-            return list->items[*at];
+    for (int i = 0; i < list->count; i++)
+        if (!list->items[i]->stale &&
+            strcmp(template_name(list->items[i]->template_version), name) == 0)
+            return list->items[i];
     return NULL;
+}
+
+/* No run gets it from now on. */
+static void retire(lua_State *L, InstanceList *list, TemplateInstance *instance)
+{
+    instance->stale = true;
+    if (instance->runs == 0)
+        drop(L, list, instance);
 }
 
 static TemplateInstance *allocate(InstanceList *list)
@@ -84,16 +96,13 @@ static TemplateInstance *allocate(InstanceList *list)
 
 TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate *version)
 {
-    int at;
-    TemplateInstance *instance = find(list, template_name(version), &at);
+    TemplateInstance *instance = find(list, template_name(version));
     if (instance && instance->template_version == version) {
         lua_getref(L, instance->env);
         return instance;
     }
-    if (instance) {
-        list->items[at] = list->items[--list->count];
-        drop(L, instance);
-    }
+    if (instance)
+        retire(L, list, instance);
     sandbox_pushenv(L);
     int env = lua_ref(L, -1);
     instance = allocate(list);
@@ -108,9 +117,37 @@ TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate
                                            .read = read_file,
                                            .load = load_file,
                                            .self = instance,
-                                           .confined = true};
+                                           .confined = true,
+                                           .resume = task_loadmodule,
+                                           .await = task_awaitmodule,
+                                           .settled = task_modulesettled};
     list->items[list->count++] = instance;
     return instance;
+}
+
+void instance_release(lua_State *L, InstanceList *list, TemplateInstance *instance)
+{
+    if (--instance->runs == 0 && instance->stale)
+        drop(L, list, instance);
+}
+
+void instances_forget(lua_State *L, InstanceList *list)
+{
+    for (int i = list->count - 1; i >= 0; i--)
+        if (!list->items[i]->stale)
+            retire(L, list, list->items[i]);
+}
+
+void instances_forget_lost(InstanceList *list)
+{
+    for (int i = 0; i < list->count; i++) {
+        RequireSet *set = &list->items[i]->modules;
+        for (RequireLoading *loading = set->loading, *next; loading; loading = next) {
+            next = loading->next;
+            if (!loading->task && !loading->waiters.first)
+                require_forget(loading);
+        }
+    }
 }
 
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname)

@@ -11,6 +11,8 @@ typedef struct TemplateInstance {
     int env;                           /* reference to the global table */
     const void *env_pointer;           /* its identity */
     RequireSet modules;
+    int runs;   /* that use it */
+    bool stale; /* goes with the last of them */
 } TemplateInstance;
 
 typedef struct InstanceList {
@@ -19,11 +21,17 @@ typedef struct InstanceList {
 } InstanceList;
 
 /* Pushes the version's global table; makes the instance if it is new here, in the place of an older
- * version of the same name. [e] */
+ * version of the same name, which stays for the runs that still use it. [e] */
 TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate *version);
+/* A run of it is over. */
+void instance_release(lua_State *L, InstanceList *list, TemplateInstance *instance);
+/* All start anew at their next run. */
+void instances_forget(lua_State *L, InstanceList *list);
 /* The instance whose code called the running native; *chunkname is that of the caller. NULL: none.
-   */
+ */
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname);
+/* Modules whose loading was cut off before it had a thread. */
+void instances_forget_lost(InstanceList *list);
 void instances_free(InstanceList *list); /* after the VM is gone */
 /* The native `require` of templates. */
 int instance_require(lua_State *L);

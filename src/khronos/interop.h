@@ -40,7 +40,7 @@ bool interop_encode(lua_State *L, int index, const InteropWriter *writer, Intero
 typedef struct InteropReader {
     const char *text; /* keeps its place while the reader runs */
     size_t length;
-    bool freeze;      /* every table made becomes read-only */
+    bool freeze; /* every table made becomes read-only */
 } InteropReader;
 
 /* Reads one JSON text and pushes its value. False: nothing is pushed and *error says where and why.

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base.h"
 #include "base/clock.h"
 #include "khronos/runtime.h"
 
@@ -17,9 +18,11 @@ void khronos_default_limits(KhronosLimits *limits)
         .wall_max_ns = 600 * CLOCK_NS_PER_S,
         .slice_ns = CLOCK_NS_PER_MS,
         .result_max_bytes = (size_t)4 << 20,
+        .tasks_max = 10000,
         .log_lines_per_second = 100,
         .log_line_max_bytes = 4096,
         .log_kept_max_bytes = 256 * 1024,
+        .mailbox_max = 1024,
     };
 }
 
@@ -58,6 +61,15 @@ KhronosRuntime *khronos_new(KhronosSandbox *sandbox, uint64_t guild_id, const Kh
     return rt;
 }
 
+static void free_rest(KhronosRuntime *rt)
+{
+    runtime_drop_tasks(rt);
+    instances_free(&rt->instances);
+    strbuf_free(&rt->scratch);
+    sandbox_release(rt->sandbox);
+    free(rt);
+}
+
 void khronos_free(KhronosRuntime *rt)
 {
     if (!rt)
@@ -65,15 +77,134 @@ void khronos_free(KhronosRuntime *rt)
     if (luau_isparked(rt->L))
         luau_abandon(rt->L);
     lua_close(rt->L);
-    instances_free(&rt->instances);
-    strbuf_free(&rt->scratch);
-    sandbox_release(rt->sandbox);
-    free(rt);
+    free_rest(rt);
+}
+
+void khronos_discard(KhronosRuntime *rt)
+{
+    luau_discard(rt->L);
+    free_rest(rt);
+}
+
+void khronos_setclock(KhronosRuntime *rt, KhronosClock clock, void *userdata)
+{
+    rt->clock = clock;
+    rt->clock_userdata = userdata;
+}
+
+/* ---- Executions -------------------------------------------------------------------------------
+ */
+
+void khronos_submit(KhronosRuntime *rt, KhronosExecution *x)
+{
+    BASE_ASSERT(!rt->broken);
+    x->next = NULL;
+    if (rt->submitted_last)
+        rt->submitted_last->next = x;
+    else
+        rt->submitted = x;
+    rt->submitted_last = x;
+    rt->executions++;
+}
+
+KhronosExecution *khronos_take_finished(KhronosRuntime *rt)
+{
+    KhronosExecution *x = rt->finished;
+    if (!x)
+        return NULL;
+    rt->finished = x->next;
+    if (!rt->finished)
+        rt->finished_last = NULL;
+    x->next = NULL;
+    return x;
+}
+
+static void break_one(KhronosRuntime *rt, KhronosExecution *x, KhronosStatus status,
+                      const char *message)
+{
+    x->status = status;
+    strbuf_clear(&x->message);
+    strbuf_puts(&x->message, message);
+    execution_done(rt, x);
+}
+
+void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message)
+{
+    if (!rt->broken && rt->broken_status == KHRONOS_OK)
+        rt->broken_status = status;
+    rt->broken = true;
+    for (Run *run = rt->scheduler.runs; run; run = run->next) {
+        KhronosExecution *x = run->x;
+        if (!x)
+            continue;
+        run->x = NULL;
+        x->duration_ns = runtime_now_ns(rt) - run->started_ns;
+        x->cpu_ns = run->cpu_ns;
+        break_one(rt, x, status, message);
+    }
+    for (KhronosExecution *x; (x = rt->submitted) != NULL;) {
+        rt->submitted = x->next;
+        break_one(rt, x, status, message);
+    }
+    rt->submitted_last = NULL;
+    BASE_ASSERT(rt->executions == 0);
+}
+
+/* ---- Looking at it, and changing it -----------------------------------------------------------
+ */
+
+bool khronos_isparked(const KhronosRuntime *rt)
+{
+    return luau_isparked(rt->L);
 }
 
 bool khronos_isbroken(const KhronosRuntime *rt)
 {
     return rt->broken;
+}
+
+KhronosStatus khronos_broken_status(const KhronosRuntime *rt)
+{
+    return rt->broken_status;
+}
+
+int khronos_executions(const KhronosRuntime *rt)
+{
+    return rt->executions;
+}
+
+int khronos_tasks(const KhronosRuntime *rt)
+{
+    return rt->scheduler.task_count;
+}
+
+bool khronos_keeps_store(const KhronosRuntime *rt)
+{
+    return rt->keep_store;
+}
+
+void khronos_setlimits(KhronosRuntime *rt, const KhronosLimits *limits)
+{
+    rt->limits = limits;
+    rt->scratch.max = limits->memory_max_bytes;
+    luau_setquota(rt->L, limits->memory_max_bytes);
+}
+
+static void forget_instances(lua_State *L, void *arg)
+{
+    instances_forget(L, arg);
+}
+
+void khronos_clear_cache(KhronosRuntime *rt)
+{
+    BASE_ASSERT(!luau_isparked(rt->L) && !rt->broken);
+    luau_protect(rt->L, forget_instances, &rt->instances);
+    lua_settop(rt->L, 0);
+}
+
+void khronos_test_panic(KhronosRuntime *rt, bool in_collector)
+{
+    luau_testpanic(rt->L, in_collector);
 }
 
 void khronos_account(KhronosRuntime *rt, luau_Account *account)
@@ -83,105 +214,16 @@ void khronos_account(KhronosRuntime *rt, luau_Account *account)
 
 void khronos_shrink(KhronosRuntime *rt)
 {
+    Scheduler *s = &rt->scheduler;
     strbuf_free(&rt->scratch);
+    free(s->spare);
+    s->spare = NULL;
+    if (s->timer_count == 0) {
+        free(s->timers);
+        s->timers = NULL;
+        s->timer_room = 0;
+    }
     luau_shrink(rt->L);
-}
-
-/* ---- Executions -------------------------------------------------------------------------------
- */
-
-/* Runs on a fiber. Pushes nothing that allocates before it is protected. */
-static void work(lua_State *L, void *arg)
-{
-    KhronosRuntime *rt = arg;
-    KhronosExecution *x = rt->current;
-    lua_settop(L, 0);
-    luau_image_push(L, SANDBOX_ID("run"));
-    lua_pushlightuserdata(L, x);
-    int status = lua_pcall(L, 1, 0, 0);
-    if (status == LUA_KILLED) {
-        runtime_killed(rt);
-    } else if (status != LUA_OK) {
-        /* The run itself failed, not the template: no room for the event, most likely. */
-        bool memory = status == LUA_ERRMEM;
-        x->status = memory ? KHRONOS_MEMORY_LIMIT : KHRONOS_INTERNAL;
-        strbuf_clear(&x->message);
-        const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
-        strbuf_puts(&x->message, text ? text : "the execution could not be started");
-        rt->broken = memory;
-    }
-    if (status != LUA_KILLED)
-        lua_settop(L, 0);
-}
-
-static KhronosStep finish(KhronosRuntime *rt)
-{
-    KhronosExecution *x = rt->current;
-    luau_Account account;
-    runlog_notice(rt);
-    luau_account(rt->L, &account);
-    x->duration_ns = clock_monotonic_ns() - rt->started_ns;
-    x->cpu_ns = account.cpu_ns - rt->started_cpu_ns;
-    x->memory_bytes = account.reserved_bytes;
-    rt->current = NULL;
-    if (!rt->broken) {
-        luau_setcpulimit(rt->L, 0);
-        luau_setdeadline(rt->L, 0);
-    }
-    return KHRONOS_FINISHED;
-}
-
-static KhronosStep after(KhronosRuntime *rt, int result)
-{
-    if (result == LUAU_PARKED)
-        return KHRONOS_PARKED;
-    if (result == LUAU_NOSTACK) {
-        rt->current->status = KHRONOS_INTERNAL;
-        strbuf_puts(&rt->current->message, "no memory for a stack");
-    }
-    return finish(rt);
-}
-
-/* There must be something to run; false: x says why not. */
-static bool prepare(KhronosExecution *x)
-{
-    KhronosTemplate *t = x->template_version;
-    x->status = KHRONOS_COMPILE_ERROR;
-    if (template_problem(t))
-        strbuf_puts(&x->message, template_problem(t));
-    else if (template_entry(t) < 0)
-        strbuf_puts(&x->message, "the template has no init.luau");
-    else
-        return true;
-    return false;
-}
-
-KhronosStep khronos_run(KhronosRuntime *rt, luau_Fibers *fibers, KhronosExecution *x)
-{
-    BASE_ASSERT(rt->current == NULL && !rt->broken);
-    luau_Account account;
-    rt->current = x;
-    rt->started_ns = clock_monotonic_ns();
-    luau_account(rt->L, &account);
-    rt->started_cpu_ns = account.cpu_ns;
-    if (!prepare(x))
-        return finish(rt);
-    x->status = KHRONOS_INTERNAL;
-    luau_setcpulimit(rt->L, rt->limits->cpu_max_ns);
-    luau_setdeadline(rt->L, rt->started_ns + rt->limits->wall_max_ns);
-    luau_setslice(rt->L, rt->limits->slice_ns);
-    return after(rt, luau_run(fibers, rt->L, work, rt));
-}
-
-KhronosStep khronos_continue(KhronosRuntime *rt)
-{
-    BASE_ASSERT(rt->current != NULL);
-    return after(rt, luau_continue(rt->L));
-}
-
-void khronos_kill(KhronosRuntime *rt)
-{
-    luau_kill(rt->L, LUAU_KILL_HOST);
 }
 
 /* ---- For natives ------------------------------------------------------------------------------
@@ -195,6 +237,11 @@ KhronosRuntime *khronos_of(lua_State *L)
 InstanceList *runtime_instances(lua_State *L)
 {
     return &khronos_of(L)->instances;
+}
+
+void khronos_setkeepstore(lua_State *L, bool keep)
+{
+    khronos_of(L)->keep_store = keep;
 }
 
 Strbuf *khronos_scratch(lua_State *L)

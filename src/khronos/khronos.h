@@ -28,12 +28,12 @@
 #include "luau/luau.h"
 
 typedef struct KhronosLimits {
-    size_t memory_max_bytes;  /* of the VM */
-    uint64_t cpu_max_ns;      /* processor time between two yields of a Luau thread */
-    uint64_t wall_max_ns;     /* of one execution, waits included */
-    uint64_t slice_ns;        /* before it is parked */
-    size_t result_max_bytes;  /* JSON */
-    int tasks_max;            /* live tasks (task.spawn, defer, delay, wait) */
+    size_t memory_max_bytes; /* of the VM */
+    uint64_t cpu_max_ns;     /* processor time between two yields of a Luau thread */
+    uint64_t wall_max_ns;    /* of one execution, waits included */
+    uint64_t slice_ns;       /* before it is parked */
+    size_t result_max_bytes; /* JSON */
+    int tasks_max;           /* live tasks (task.spawn, defer, delay, wait) */
     int log_lines_per_second;
     size_t log_line_max_bytes;
     size_t log_kept_max_bytes; /* of one execution, for who asked to have them */
@@ -56,8 +56,8 @@ typedef enum KhronosStatus {
 
 /* What `ctx` tells a template. Borrowed until the execution is finished. */
 typedef struct KhronosCaller {
-    uint64_t owner_guild_id;        /* 0: the guild itself */
-    const char *current_user;       /* NULL: none */
+    uint64_t owner_guild_id;         /* 0: the guild itself */
+    const char *current_user;        /* NULL: none */
     const char *const *capabilities; /* NULL: all that the template has; may only narrow those */
     int capability_count;
 } KhronosCaller;
@@ -68,21 +68,21 @@ typedef struct KhronosExecution {
     KhronosTemplate *template_version;
     const KhronosEvent *event;
     const KhronosCaller *caller; /* NULL: nothing special */
-    const char *id;           /* execution id, at most 63 bytes */
-    Strbuf *out;              /* the result's JSON is appended; left as it was on failure */
+    const char *id;              /* execution id, at most 63 bytes */
+    Strbuf *out;                 /* the result's JSON is appended; left as it was on failure */
     bool keep_logs;
-    void *owner;              /* the submitter's own */
+    void *owner; /* the submitter's own */
 
     KhronosStatus status;
-    int result_count;         /* values returned: 0 none (null), 1 that value, more: a list */
-    Strbuf message;           /* on failure; these buffers belong to the execution's owner */
-    Strbuf traceback;         /* a frame a line; may be empty */
-    Strbuf logs;              /* JSON strings with commas between */
-    char path[128];           /* file as messages show it, "" unknown */
-    int line, column;         /* 0 unknown */
-    uint64_t duration_ns;     /* since it started */
-    uint64_t cpu_ns;          /* of its main thread and what that spawned, until it finished */
-    size_t memory_bytes;      /* of the VM, at the end */
+    int result_count;     /* values returned: 0 none (null), 1 that value, more: a list */
+    Strbuf message;       /* on failure; these buffers belong to the execution's owner */
+    Strbuf traceback;     /* a frame a line; may be empty */
+    Strbuf logs;          /* JSON strings with commas between */
+    char path[128];       /* file as messages show it, "" unknown */
+    int line, column;     /* 0 unknown */
+    uint64_t duration_ns; /* since it started */
+    uint64_t cpu_ns;      /* of its main thread and what that spawned, until it finished */
+    size_t memory_bytes;  /* of the VM, at the end */
 
     struct KhronosExecution *next; /* the runtime's */
 } KhronosExecution;
@@ -94,7 +94,7 @@ void execution_free(KhronosExecution *x); /* the buffers of the second part */
  * block. */
 typedef struct KhronosLog {
     void (*line)(void *userdata, uint64_t guild_id, const char *template_name, int level,
-                 const char *text, size_t length); /* level 0 print, 1 warn */
+                 const char *text, size_t length); /* 0 print, 1 warn, 2 an error in a task */
     void *userdata;
 } KhronosLog;
 
@@ -131,6 +131,9 @@ KhronosExecution *khronos_take_finished(KhronosRuntime *rt);
 uint64_t khronos_due_ns(const KhronosRuntime *rt);
 bool khronos_isparked(const KhronosRuntime *rt);
 bool khronos_isbroken(const KhronosRuntime *rt);
+/* What broke it: KHRONOS_MEMORY_LIMIT, TIMEOUT, INTERNAL or BROKEN; a thread in the background may
+ * have been the cause, and then no execution has this status. */
+KhronosStatus khronos_broken_status(const KhronosRuntime *rt);
 /* Executions under way, and live tasks (those in the background included). */
 int khronos_executions(const KhronosRuntime *rt);
 int khronos_tasks(const KhronosRuntime *rt);
@@ -144,6 +147,8 @@ bool khronos_cancel(KhronosRuntime *rt, const char *id);
  * not touch the VM. */
 void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message);
 
+/* The next execution, or the next step of the collector, panics: for tests of recovery. */
+void khronos_test_panic(KhronosRuntime *rt, bool in_collector);
 /* The limits changed under it (same pointer or another). At rest or parked. */
 void khronos_setlimits(KhronosRuntime *rt, const KhronosLimits *limits);
 /* Forgets templates' globals and modules: the next run of each starts anew. */
@@ -158,8 +163,8 @@ void khronos_shrink(KhronosRuntime *rt); /* at rest: gives memory back */
  * thread goes on at the next step. A ticket whose thread is gone is discarded: false, push was not
  * called. push runs at a later step, on the VM's fiber; `arg` is its own until then; `drop` frees
  * arg when push will not run or has run. */
-typedef uint64_t KhronosTicket; /* not 0; never used twice in a runtime */
-KhronosTicket khronos_ticket(lua_State *L);   /* [e] tasks_max; not yieldable */
+typedef uint64_t KhronosTicket;             /* not 0; never used twice in a runtime */
+KhronosTicket khronos_ticket(lua_State *L); /* [e] tasks_max; not yieldable */
 int khronos_wait(lua_State *L, KhronosTicket ticket);
 bool khronos_wake(KhronosRuntime *rt, KhronosTicket ticket, int (*push)(lua_State *L, void *arg),
                   void (*drop)(void *arg), void *arg);
@@ -170,6 +175,8 @@ KhronosRuntime *khronos_of(lua_State *L);
  * back with khronos_scratch_done. Its ceiling is the memory limit. */
 Strbuf *khronos_scratch(lua_State *L);
 void khronos_scratch_done(lua_State *L);
+/* `ctx` wants its store kept, or not any more (khronos_keeps_store). */
+void khronos_setkeepstore(lua_State *L, bool keep);
 /* Pushes the table that all templates of the guild share. [m] */
 void khronos_pushstore(lua_State *L);
 size_t khronos_memory_limit(lua_State *L);

@@ -304,10 +304,23 @@ bool require_resolve(const RequireHost *host, const char *from, const char *requ
 /* ---- Loading ----------------------------------------------------------------------------------
  */
 
+void require_forget(RequireLoading *loading)
+{
+    RequireLoading **link = &loading->set->loading;
+    for (RequireLoading *other = *link; other; other = other->next)
+        if (other->requires == loading)
+    other->requires = NULL;
+    while (*link != loading)
+        link = &(*link)->next;
+    *link = loading->next;
+    free(loading->path);
+    free(loading);
+}
+
 void require_free(RequireSet *set)
 {
-    while (set->loading_count > 0)
-        free(set->loading[--set->loading_count]);
+    while (set->loading)
+        require_forget(set->loading);
 }
 
 void require_drop(RequireSet *set, lua_State *L)
@@ -330,19 +343,58 @@ const char *require_caller(lua_State *L, lua_Debug *ar, bool push)
     return NULL;
 }
 
-static void raise_cycle(lua_State *L, RequireSet *set, const char *path)
+static RequireLoading *find_loading(RequireSet *set, const char *path)
+{
+    while (strncmp(path, "./", 2) == 0)
+        path += 2;
+    RequireLoading *loading = set->loading;
+    while (loading && strcmp(loading->path, path) != 0)
+        loading = loading->next;
+    return loading;
+}
+
+static RequireLoading *new_loading(lua_State *L, RequireSet *set, const char *path,
+                                   RequireLoading *outer)
+{
+    int depth = outer ? outer->depth + 1 : 1;
+    if (depth > REQUIRE_DEPTH_MAX)
+        luaL_error(L, "modules require each other more than %d deep", REQUIRE_DEPTH_MAX);
+    RequireLoading *loading = calloc(1, sizeof(*loading));
+    char *copy = strdup(path);
+    if (!loading || !copy) {
+        free(loading);
+        free(copy);
+        luaL_error(L, "not enough memory");
+    }
+    *loading = (RequireLoading){.next = set->loading, .set = set, .path = copy, .depth = depth};
+    set->loading = loading;
+    if (outer)
+    outer->requires = loading;
+    return loading;
+}
+
+/* Does `from` wait, in the end, for `wanted`? */
+static bool waits_for(const RequireLoading *from, const RequireLoading *wanted)
+{
+    int hops = 0;
+    while (from && from != wanted && hops++ < REQUIRE_DEPTH_MAX)
+    from = from->requires;
+    return from == wanted;
+}
+
+/* `first` waits for `last`, which requires it. */
+static void raise_cycle(lua_State *L, const RequireLoading *first, const RequireLoading *last)
 {
     luaL_Strbuf text;
     luaL_buffinit(L, &text);
     luaL_addstring(&text, "cyclic require: ");
-    int i = 0;
-    while (i < set->loading_count - 1 && strcmp(set->loading[i], path) != 0)
-        i++;
-    for (; i < set->loading_count; i++) {
-        luaL_addstring(&text, set->loading[i]);
+    for (const RequireLoading *at = first;; at = at->requires) {
+        luaL_addstring(&text, at->path);
         luaL_addstring(&text, " -> ");
+        if (at == last)
+            break;
     }
-    luaL_addstring(&text, path);
+    luaL_addstring(&text, first->path);
     luaL_pushresult(&text);
     luaL_error(L, "%s", lua_tostring(L, -1));
 }
@@ -357,21 +409,8 @@ static void push_cache(lua_State *L, RequireSet *set)
     lua_getref(L, set->cache);
 }
 
-static void forget_loading(RequireSet *set, const char *path)
-{
-    for (int i = set->loading_count - 1; i >= 0; i--) {
-        if (strcmp(set->loading[i], path) == 0) {
-            free(set->loading[i]);
-            memmove(&set->loading[i], &set->loading[i + 1],
-                    (size_t)(set->loading_count - i - 1) * sizeof(char *));
-            set->loading_count--;
-            return;
-        }
-    }
-}
-
-/* Frame of the native from here on: 1 the set, 2 the path, then what the module returned. */
-int require_call(lua_State *L, RequireSet *set, const char *from)
+/* In a frame of its own: modules nest, and these are large. Leaves the file's path at 1. */
+static BASE_NOINLINE void push_path(lua_State *L, RequireSet *set, const char *from)
 {
     size_t length;
     const char *request = luaL_checklstring(L, 1, &length);
@@ -379,53 +418,81 @@ int require_call(lua_State *L, RequireSet *set, const char *from)
     if (!require_resolve(&set->host, from, request, length, path, error, sizeof(error)))
         luaL_error(L, "%s", error);
     lua_settop(L, 0);
+    lua_pushstring(L, path);
+}
+
+bool require_result(lua_State *L, RequireLoading *loading, lua_State *co, int status)
+{
+    if (status != LUA_OK) {
+        lua_xmove(co, L, 1);
+        return false;
+    }
+    if (lua_gettop(co) != 1) {
+        lua_pushfstring(L, "error requiring module \"%s\": module must return a single value",
+                        loading->path);
+        return false;
+    }
+    lua_xmove(co, L, 1);
+    push_cache(L, loading->set);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, -3);
+    lua_rawseti(L, -2, 1);
+    lua_rawsetfield(L, -2, loading->path);
+    lua_pop(L, 1);
+    return true;
+}
+
+/* Another thread loads it: wait, unless that one waits for us. */
+static int await(lua_State *L, RequireLoading *loading, RequireLoading *outer)
+{
+    const RequireHost *host = &loading->set->host;
+    if (outer && waits_for(loading, outer))
+        raise_cycle(L, loading, outer);
+    if (!host->await)
+        luaL_error(L, "error requiring module \"%s\": it is being loaded", loading->path);
+    if (outer)
+    outer->requires = loading;
+    return host->await(host->self, L, loading);
+}
+
+static int load(lua_State *L, RequireLoading *loading, lua_State *co)
+{
+    const RequireHost *host = &loading->set->host;
+    int status = host->resume ? host->resume(host->self, L, co, loading) : lua_resume(co, L, 0);
+    bool waits = status == LUA_YIELD || status == LUA_BREAK;
+    if (waits && host->await)
+        return host->await(host->self, L, loading);
+    bool ok = false;
+    if (waits)
+        lua_pushfstring(L, "error requiring module \"%s\": module must not yield", loading->path);
+    else
+        ok = require_result(L, loading, co, status);
+    if (host->settled)
+        host->settled(host->self, L, loading, ok);
+    else
+        require_forget(loading);
+    if (!ok)
+        lua_error(L);
+    return 1;
+}
+
+/* Frame of the native: 1 the path, 2 the cache, 3 the module's thread. */
+int require_call(lua_State *L, RequireSet *set, const char *from)
+{
+    push_path(L, set, from);
     push_cache(L, set);
-    if (lua_rawgetfield(L, 1, path) == LUA_TTABLE) {
+    const char *path = lua_tostring(L, 1);
+    if (lua_rawgetfield(L, 2, path) == LUA_TTABLE) {
         lua_rawgeti(L, -1, 1);
         return 1;
     }
-    if (lua_isboolean(L, -1))
-        raise_cycle(L, set, path);
-    if (set->loading_count == REQUIRE_DEPTH_MAX)
-        luaL_error(L, "modules require each other more than %d deep", REQUIRE_DEPTH_MAX);
     lua_pop(L, 1);
+    RequireLoading *outer = find_loading(set, from), *loading = find_loading(set, path);
+    if (loading)
+        return await(L, loading, outer);
+    lua_State *co = lua_newthread(L);
     if (!set->host.load(set->host.self, L, path))
         lua_error(L);
-    lua_pushboolean(L, 0);
-    lua_rawsetfield(L, 1, path);
-    char *name = strdup(path);
-    if (!name) {
-        lua_pushnil(L);
-        lua_rawsetfield(L, 1, path);
-        luaL_error(L, "not enough memory");
-    }
-    set->loading[set->loading_count++] = name;
-    lua_pushlightuserdata(L, set);
-    lua_replace(L, 1);
-    lua_pushstring(L, path);
-    lua_insert(L, 2);
-    return luau_pcallk(L, 0, LUA_MULTRET);
-}
-
-int require_continue(lua_State *L, int status)
-{
-    RequireSet *set = lua_tolightuserdata(L, 1);
-    const char *path = lua_tostring(L, 2);
-    int count = lua_gettop(L) - 2;
-    forget_loading(set, path);
-    push_cache(L, set);
-    lua_insert(L, 3);
-    if (status != LUA_OK || count != 1) {
-        lua_pushnil(L);
-        lua_rawsetfield(L, 3, path);
-    }
-    if (status != LUA_OK)
-        lua_error(L);
-    if (count != 1)
-        luaL_error(L, "error requiring module \"%s\": module must return a single value", path);
-    lua_createtable(L, 1, 0);
-    lua_pushvalue(L, 4);
-    lua_rawseti(L, -2, 1);
-    lua_rawsetfield(L, 3, path);
-    return 1;
+    lua_xmove(L, co, 1);
+    return load(L, new_loading(L, set, path, outer), co);
 }

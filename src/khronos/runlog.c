@@ -7,9 +7,16 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void keep(KhronosRuntime *rt, const char *text, size_t length)
+/* The run that printed: the one that runs now, or NULL. */
+static Run *speaker(KhronosRuntime *rt)
 {
-    KhronosExecution *x = rt->current;
+    Task *task = rt->scheduler.current;
+    return task ? task->run : NULL;
+}
+
+static void keep(KhronosRuntime *rt, Run *run, const char *text, size_t length)
+{
+    KhronosExecution *x = run ? run->x : NULL;
     if (!x || !x->keep_logs || x->logs.length > rt->limits->log_kept_max_bytes)
         return;
     if (x->logs.length > 0)
@@ -23,12 +30,12 @@ static void keep(KhronosRuntime *rt, const char *text, size_t length)
     json_put_lossy(&x->logs, text, length);
 }
 
-static void deliver(KhronosRuntime *rt, int level, const char *text, size_t length)
+static void deliver(KhronosRuntime *rt, Run *run, int level, const char *text, size_t length)
 {
-    const char *name = rt->current ? template_name(rt->current->template_version) : "";
+    const char *name = run ? template_name(run->version) : "";
     if (rt->log && rt->log->line)
         rt->log->line(rt->log->userdata, rt->guild_id, name, level, text, length);
-    keep(rt, text, length);
+    keep(rt, run, text, length);
 }
 
 void runlog_notice(KhronosRuntime *rt)
@@ -42,7 +49,7 @@ void runlog_notice(KhronosRuntime *rt)
         "[%" PRIu64 " lines with %" PRIu64 " bytes dropped: more than %d lines a second]",
         gate->dropped_lines, gate->dropped_bytes, rt->limits->log_lines_per_second);
     gate->dropped_lines = gate->dropped_bytes = 0;
-    deliver(rt, 1, text, (size_t)length);
+    deliver(rt, speaker(rt), 1, text, (size_t)length);
 }
 
 /* Does the line fit in the current second? */
@@ -64,14 +71,13 @@ static bool admit(KhronosRuntime *rt, size_t length)
     return false;
 }
 
-void runlog_print(lua_State *L, int level, const char *text, size_t length)
+static void put_line(KhronosRuntime *rt, Run *run, int level, const char *text, size_t length)
 {
-    KhronosRuntime *rt = khronos_of(L);
     size_t max = rt->limits->log_line_max_bytes;
     if (!admit(rt, length))
         return;
     if (length <= max) {
-        deliver(rt, level, text, length);
+        deliver(rt, run, level, text, length);
         return;
     }
     size_t kept = max;
@@ -81,6 +87,19 @@ void runlog_print(lua_State *L, int level, const char *text, size_t length)
     strbuf_put(&line, text, kept);
     strbuf_printf(&line, " [%zu bytes cut]", length - kept);
     if (!line.failed)
-        deliver(rt, level, line.data, line.length);
+        deliver(rt, run, level, line.data, line.length);
     strbuf_free(&line);
+}
+
+void runlog_print(lua_State *L, int level, const char *text, size_t length)
+{
+    KhronosRuntime *rt = khronos_of(L);
+    put_line(rt, speaker(rt), level, text, length);
+}
+
+void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length)
+{
+    while (length > 0 && text[length - 1] == '\n')
+        length--;
+    put_line(rt, run, 2, text, length);
 }

@@ -4,6 +4,7 @@
 
 #include "khronos/instance.h"
 #include "khronos/khronos.h"
+#include "khronos/tasks.h"
 
 /* Lines printed in the current second; what was dropped is told when it ends. */
 typedef struct LogGate {
@@ -16,24 +17,34 @@ struct KhronosRuntime {
     lua_State *L;
     KhronosSandbox *sandbox;
     uint64_t guild_id;
-    const KhronosLimits *limits;  /* of the owner */
-    const KhronosLog *log;        /* of the owner */
-    KhronosExecution *current;    /* NULL at rest */
-    uint64_t started_ns, started_cpu_ns;
-    bool broken;
-    int store;                    /* reference; 0: not made yet */
+    const KhronosLimits *limits; /* of the owner */
+    const KhronosLog *log;       /* of the owner */
+    KhronosClock clock;          /* NULL: CLOCK_MONOTONIC */
+    void *clock_userdata;
+    KhronosExecution *submitted, *submitted_last;
+    KhronosExecution *finished, *finished_last;
+    int executions; /* given to us and not finished */
+    Scheduler scheduler;
+    Run *cancelling; /* it is parked in the middle and was told to stop */
+    bool broken, keep_store, test_panic;
+    KhronosStatus broken_status; /* why */
+    int store;                   /* reference; 0: not made yet */
     Strbuf scratch;
     LogGate gate;
     InstanceList instances;
 };
 
+uint64_t runtime_now_ns(const KhronosRuntime *rt);
+/* One turn of the scheduler, on a fiber; arg: the runtime (schedule.c). */
+void runtime_turn(lua_State *L, void *arg);
+/* Wall limits of runs, between turns. */
+void runtime_check_deadlines(KhronosRuntime *rt);
+void runtime_drop_tasks(KhronosRuntime *rt); /* all of them, without the VM */
 InstanceList *runtime_instances(lua_State *L);
-/* The native that runs an execution (light userdata) inside the VM, protected (execute.c). */
-int runtime_execute(lua_State *L);
-/* Fills status, message, place of a killed execution. */
-void runtime_killed(KhronosRuntime *rt);
 /* lua_Callbacks.print, and the notice of what the current second dropped (runlog.c). */
 void runlog_print(lua_State *L, int level, const char *text, size_t length);
 void runlog_notice(KhronosRuntime *rt);
+/* An error that nobody waits for: level 2, the message and its traceback. */
+void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length);
 
 #endif

@@ -171,12 +171,12 @@ static void open_globals(lua_State *L)
     set_native(L, "warn", native_warn);
     set_native(L, "collectgarbage", native_collectgarbage);
     set_native(L, "loadstring", native_loadstring);
+    tasklib_open(L);
     lua_getglobal(L, "os");
     lua_pushcfunction(L, native_clock, "clock");
     lua_setfield(L, -2, "clock");
     lua_pop(L, 1);
-    lua_pushcclosurek(L, instance_require, "require", 0, require_continue);
-    lua_setglobal(L, "require");
+    set_native(L, "require", instance_require);
 }
 
 /* Pushes a copy of the globals: what scripts read through to. */
@@ -235,8 +235,6 @@ static void open_image(lua_State *L, void *userdata)
     push_env_metatable(L);
     lua_setfield(L, -3, "env_metatable");
     lua_setfield(L, -2, "globals");
-    lua_pushcfunction(L, runtime_execute, "run");
-    lua_setfield(L, -2, "run");
     lua_newtable(L);
     lua_setfield(L, -2, "array_metatable");
     lua_pushvalue(L, -1);

@@ -7,7 +7,7 @@
  *     base["@worker"]      out of reach of any script, by its name:
  *         .globals         the table that templates' globals read through to
  *         .env_metatable   metatable of every template's global table
- *         .array_metatable, .plugins["@antiraid"].NAME, .run
+ *         .array_metatable, .plugins["@antiraid"].NAME
  *
  * A template's global table (environment) is made by sandbox_pushenv: empty but for _G, which is
  * the table itself. Reads fall through to the shared globals; writing one of their names is an
@@ -35,7 +35,7 @@ typedef struct KhronosSandbox KhronosSandbox;
 /* One reference. The plugins are read during the call only. NULL: text in error. */
 KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error, size_t size);
 KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox);
-void sandbox_release(KhronosSandbox *sandbox); /* NULL is fine */
+void sandbox_release(KhronosSandbox *sandbox);            /* NULL is fine */
 luau_Image *sandbox_image(const KhronosSandbox *sandbox); /* borrowed */
 
 void sandbox_pushenv(lua_State *L); /* [m] */

@@ -15,11 +15,7 @@
 #include "khronos/sandbox.h"
 #include "luau/luau.h"
 
-enum {
-    TEMPLATE_NAME_MAX = 64,
-    TEMPLATE_FILES_MAX = 256,
-    TEMPLATE_PATH_MAX = 512
-};
+enum { TEMPLATE_NAME_MAX = 64, TEMPLATE_FILES_MAX = 256, TEMPLATE_PATH_MAX = 512 };
 #define TEMPLATE_FILE_BYTES_MAX ((size_t)1 << 20)
 #define TEMPLATE_BYTES_MAX ((size_t)8 << 20)
 
@@ -38,8 +34,8 @@ bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, c
                       size_t length, char *error, size_t error_size);
 /* What a template says of itself. */
 typedef struct TemplateMeta {
-    const char *description;         /* NULL: none */
-    const char *const *events;       /* names it is subscribed to: "Name" or "Name[scope]" */
+    const char *description;   /* NULL: none */
+    const char *const *events; /* names it is subscribed to: "Name" or "Name[scope]" */
     int event_count;
     const char *const *capabilities; /* exact, "*", or "prefix:*" */
     int capability_count;

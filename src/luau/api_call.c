@@ -272,11 +272,6 @@ static int poll_compiler(void *L)
     return luau_pollkill(L);
 }
 
-static void release_module(void *box)
-{
-    luau_module_release(*(luau_Module **)box);
-}
-
 static bool is_nomem(const luau_Diagnostic *diagnostic)
 {
     return strcmp(diagnostic->message, "not enough memory") == 0;
@@ -305,20 +300,18 @@ static luau_Module *compile_within_quota(lua_State *L, const char *source, size_
 
 int luau_loadstring(lua_State *L, const char *source, size_t length, const char *chunkname)
 {
+    Global_ *g = G(L);
     luau_Diagnostic diagnostic;
-    /* The module belongs to a userdata until the VM holds it, so that a kill loses nothing. */
-    luau_Module **box = lua_newuserdatadtor(L, sizeof(*box), release_module);
-    *box = compile_within_quota(L, source, length, chunkname, &diagnostic);
-    if (*box) {
-        luau_load(L, *box, 1);
-        luau_Module *module = *box;
-        *box = NULL;
-        luau_module_release(module);
-        lua_remove(L, -2);
+    luau_module_release(g->loading); /* an error or a kill came in between */
+    g->loading = NULL;
+    g->loading = compile_within_quota(L, source, length, chunkname, &diagnostic);
+    if (g->loading) {
+        luau_load(L, g->loading, 1);
+        luau_module_release(g->loading);
+        g->loading = NULL;
         return LUA_OK;
     }
     luY_poll(L); /* does not return if it was a kill that stopped the compiler */
-    lua_pop(L, 1);
     if (is_nomem(&diagnostic)) {
         lua_pushstring(L, diagnostic.message);
         return LUA_ERRMEM;

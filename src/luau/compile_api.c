@@ -17,6 +17,7 @@ typedef struct Job {
     luau_Diagnostic *diagnostics; /* room for `max` */
     int max, count;
     luau_Module *module;
+    bool done; /* the module is the caller's */
     Arena arena;
     jmp_buf fail;
 } Job;
@@ -51,6 +52,15 @@ static size_t split_cap(Job *job)
         longjmp(job->fail, ARENA_NOMEM);
     job->arena.max_bytes = job->arena.used_bytes + half;
     return half;
+}
+
+/* What is left where the compiler stopped, done or not. */
+static void drop_job(void *arg)
+{
+    Job *job = arg;
+    luA_free(&job->arena);
+    if (!job->done)
+        luau_module_release(job->module);
 }
 
 static void compile_chunk(Job *job)
@@ -88,12 +98,12 @@ static void run_job(void *arg)
     } else {
         compile_chunk(job);
     }
-    luA_free(&job->arena);
+    job->done = true;
 }
 
 static void start_job(Job *job)
 {
-    if (!luY_onbigstack(STACK_BYTES, run_job, job))
+    if (!luY_onbigstack(STACK_BYTES, run_job, drop_job, job))
         report(job, (Location){{1, 1}, {1, 1}}, "not enough memory");
 }
 

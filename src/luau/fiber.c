@@ -16,8 +16,6 @@
 #undef _FORTIFY_SOURCE /* its longjmp check takes a switch of stacks for a mistake */
 #include "luau/fiber.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -43,6 +41,7 @@
 #endif
 
 #ifdef WITH_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #ifdef WITH_TSAN
@@ -87,8 +86,10 @@ struct luau_Fiber {
     lua_State *L;
     void (*work)(lua_State *L, void *arg);
     void *arg;
+    struct BigStack *big; /* further stacks that it stands on, the innermost first */
     bool started, finished;
-    bool held; /* parked where code cleans up itself (luau_pollkill) */
+    bool held;    /* parked where code cleans up itself (luau_pollkill) */
+    bool escaped; /* left for good (luau_escape) */
 };
 
 struct luau_Fibers {
@@ -113,18 +114,19 @@ static bool stack_new(NativeStack *stack, size_t bytes)
 
 static void stack_free(NativeStack *stack)
 {
+#ifdef WITH_ASAN /* frames that never returned */
+    ASAN_UNPOISON_MEMORY_REGION(stack->memory, stack->bytes);
+#endif
     munmap(stack->memory, stack->bytes);
 }
 
-/* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. `ending`: from will
- * not be switched to again. A context may be left from another stack than it was started on
- * (luY_onbigstack), so what the sanitizers need to know of a stack is learned at each switch. */
-static void switch_context(Context *from, Context *to, bool ending)
+/* Leaves `from` (saved) for `to`; comes back when somebody switches to `from`. A context may be
+ * left from another stack than it was started on (luY_onbigstack), so what the sanitizers need to
+ * know of a stack is learned at each switch. */
+static void switch_context(Context *from, Context *to)
 {
 #ifdef WITH_ASAN
-    __sanitizer_start_switch_fiber(ending ? NULL : &from->fake_stack, to->stack, to->stack_bytes);
-#else
-    (void)ending;
+    __sanitizer_start_switch_fiber(&from->fake_stack, to->stack, to->stack_bytes);
 #endif
 #ifdef WITH_TSAN
     from->tsan = __tsan_get_current_fiber();
@@ -138,6 +140,18 @@ static void switch_context(Context *from, Context *to, bool ending)
 #ifdef WITH_ASAN
     __sanitizer_finish_switch_fiber(from->fake_stack, &to->stack, &to->stack_bytes);
 #endif
+}
+
+/* Leaves the stack for good. */
+static BASE_NORETURN void end_context(Context *to)
+{
+#ifdef WITH_ASAN /* its account of this stack ends here: no variable of the frame may be used */
+    __sanitizer_start_switch_fiber(NULL, to->stack, to->stack_bytes);
+#endif
+#ifdef WITH_TSAN
+    __tsan_switch_to_fiber(to->tsan, 0);
+#endif
+    _longjmp(to->jump, 1);
 }
 
 /* What runs first on a new stack. The argument comes in two halves, as makecontext takes ints. */
@@ -159,8 +173,7 @@ static void launch(unsigned high, unsigned low)
     mine.back->stack_bytes = bytes;
 #endif
     mine.fn(mine.arg);
-    switch_context(mine.self, mine.back, true);
-    BASE_UNREACHABLE();
+    end_context(mine.back);
 }
 
 /* Runs fn(arg) on the stack, from the context `back` (the caller's): returns when fn returned or
@@ -206,18 +219,55 @@ static void context_ended(Context *context)
 #endif
 }
 
-int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg)
-{
+/* ---- further stacks -------------------------------------------------------------------------- */
+
+/* Stands in the frame of luY_onbigstack, on the stack that called it. */
+typedef struct BigStack {
+    struct BigStack *outer;
     NativeStack stack;
     Context inside, outside;
-    memset(&inside, 0, sizeof(inside));
-    memset(&outside, 0, sizeof(outside));
-    if (!stack_new(&stack, bytes))
+    void (*drop)(void *arg);
+    void *arg;
+} BigStack;
+
+/* The fiber that this OS thread runs, or NULL. Fibers never change their thread. */
+static _Thread_local struct luau_Fiber *current_fiber;
+
+static void drop_big(BigStack *big)
+{
+    big->drop(big->arg);
+    context_ended(&big->inside);
+    stack_free(&big->stack);
+}
+
+/* Leaves the fiber, one stack after the other. */
+static BASE_NORETURN void escape(struct luau_Fiber *fiber)
+{
+    fiber->escaped = true;
+    end_context(fiber->big ? &fiber->big->outside : &fiber->outside);
+}
+
+int luY_onbigstack(size_t bytes, void (*fn)(void *), void (*drop)(void *), void *arg)
+{
+    struct luau_Fiber *fiber = current_fiber;
+    BigStack big;
+    memset(&big, 0, sizeof(big));
+    if (!stack_new(&big.stack, bytes))
         return 0;
-    struct Launch start = {&inside, &outside, fn, arg};
-    start_on(&stack, &start);
-    context_ended(&inside);
-    stack_free(&stack);
+    big.drop = drop;
+    big.arg = arg;
+    if (fiber) {
+        big.outer = fiber->big;
+        fiber->big = &big;
+    }
+    struct Launch start = {&big.inside, &big.outside, fn, arg};
+    start_on(&big.stack, &start);
+    drop_big(&big);
+    if (fiber) {
+        fiber->big = big.outer;
+        if (fiber->escaped)
+            escape(fiber);
+    }
     return 1;
 }
 
@@ -225,6 +275,10 @@ int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg)
 
 static void free_fiber(struct luau_Fiber *fiber)
 {
+    for (BigStack *big = fiber->big, *outer; big; big = outer) {
+        outer = big->outer; /* it stands on that stack, or on the fiber's */
+        drop_big(big);
+    }
     if (fiber->started)
         context_ended(&fiber->inside);
     stack_free(&fiber->stack);
@@ -303,6 +357,13 @@ uint64_t luY_now_ns(void)
 double lua_clock(void)
 {
     return (double)luY_now_ns() * 1e-9;
+}
+
+uint64_t luau_cputime(lua_State *L)
+{
+    const Global_ *g = G(L);
+    bool counting = g->timed || (g->activation && !g->fiber); /* not where it is parked */
+    return g->cpu_ns + (counting ? luY_now_ns() - g->entered_ns : 0);
 }
 
 static void account(Global_ *g, uint64_t now)
@@ -388,14 +449,43 @@ static void fiber_main(void *arg)
     for (;;) {
         fiber->work(fiber->L, fiber->arg);
         fiber->finished = true;
-        switch_context(&fiber->inside, &fiber->outside, false);
+        switch_context(&fiber->inside, &fiber->outside);
     }
 }
 
-static int after_switch(struct luau_Fiber *fiber)
+/* Goes into the fiber, until it parks or is done with; a fiber may run others. */
+static void run_fiber(struct luau_Fiber *fiber)
+{
+    struct luau_Fiber *outer = current_fiber;
+    enter(G(fiber->L), fiber->pool);
+    current_fiber = fiber;
+    if (fiber->started) {
+        switch_context(&fiber->outside, &fiber->inside);
+    } else {
+        fiber->started = true;
+        struct Launch start = {&fiber->inside, &fiber->outside, fiber_main, fiber};
+        start_on(&fiber->stack, &start);
+    }
+    current_fiber = outer;
+    leave(G(fiber->L));
+}
+
+/* Its stack is in the middle of something: not for the next one. */
+static void drop_fiber(Global_ *g)
+{
+    g->fiber->pool->made--;
+    free_fiber(g->fiber);
+    g->fiber = NULL;
+    g->activation = NULL;
+}
+
+static int after_run(struct luau_Fiber *fiber)
 {
     Global_ *g = G(fiber->L);
-    leave(g);
+    if (fiber->escaped) {
+        drop_fiber(g);
+        return LUAU_ESCAPED;
+    }
     if (!fiber->finished)
         return LUAU_PARKED;
     g->fiber = NULL;
@@ -416,25 +506,22 @@ int luau_run(luau_Fibers *pool, lua_State *L, void (*work)(lua_State *L, void *a
     fiber->finished = false;
     g->fiber = fiber;
     g->gc.futile = 0; /* forced collections are counted per run */
-    enter(g, pool);
-    if (fiber->started) {
-        switch_context(&fiber->outside, &fiber->inside, false);
-    } else {
-        fiber->started = true;
-        struct Launch start = {&fiber->inside, &fiber->outside, fiber_main, fiber};
-        start_on(&fiber->stack, &start);
-    }
-    return after_switch(fiber);
+    run_fiber(fiber);
+    return after_run(fiber);
 }
 
 int luau_continue(lua_State *L)
 {
-    Global_ *g = G(L);
-    struct luau_Fiber *fiber = g->fiber;
+    struct luau_Fiber *fiber = G(L)->fiber;
     BASE_ASSERT(fiber && !fiber->finished);
-    enter(g, fiber->pool);
-    switch_context(&fiber->outside, &fiber->inside, false);
-    return after_switch(fiber);
+    run_fiber(fiber);
+    return after_run(fiber);
+}
+
+void luau_escape(luau_Fibers *pool)
+{
+    if (current_fiber && current_fiber->pool == pool)
+        escape(current_fiber);
 }
 
 int luau_isparked(lua_State *L)
@@ -453,21 +540,23 @@ void luau_abandon(lua_State *L)
     if (fiber->held) {
         g->abandoned = true;
         luau_kill(L, LUAU_KILL_HOST);
-        enter(g, fiber->pool);
-        switch_context(&fiber->outside, &fiber->inside, false);
-        leave(g);
+        run_fiber(fiber);
     }
-    fiber->pool->made--; /* its stack is in the middle of something: not for the next one */
-    free_fiber(fiber);
-    g->fiber = NULL;
-    g->activation = NULL;
+    drop_fiber(g);
+}
+
+void luY_dropfiber(Global_ *g)
+{
+    BASE_ASSERT(!g->timed);
+    if (g->fiber)
+        drop_fiber(g);
 }
 
 void luY_leavekilled(lua_State *L)
 {
     Global_ *g = G(L);
     if (BASE_UNLIKELY(g->abandoned && g->fiber))
-        switch_context(&g->fiber->inside, &g->fiber->outside, true);
+        end_context(&g->fiber->outside);
 }
 
 /* ---- requests and polls ---------------------------------------------------------------------- */
@@ -490,6 +579,17 @@ void luau_kill(lua_State *L, int reason)
                                                   memory_order_seq_cst, memory_order_seq_cst))
         continue;
     ask(g, 0);
+}
+
+void luau_testpanic(lua_State *L, int in_collector)
+{
+    Global_ *g = G(L);
+    if (in_collector) {
+        g->gc.test_panic = true;
+        g->gc.threshold = 0;
+    } else {
+        ask(g, REQUEST_PANIC);
+    }
 }
 
 void luau_preempt(lua_State *L)
@@ -569,7 +669,7 @@ static void park(Global_ *g, bool held)
     struct luau_Fiber *fiber = g->fiber;
     g->preemptions++;
     fiber->held = held;
-    switch_context(&fiber->inside, &fiber->outside, false);
+    switch_context(&fiber->inside, &fiber->outside);
 }
 
 /* Looks at all reasons; parks if it is time. True: the VM must stop. held: the caller will go on
@@ -581,6 +681,8 @@ static bool poll_slow(lua_State *L, bool held)
     for (bool parked = false;; parked = true) {
         atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
+        if (BASE_UNLIKELY(requests & REQUEST_PANIC))
+            BASE_PANIC("asked for by luau_testpanic, at a poll");
         uint64_t now = luY_now_ns();
         if (g->timed || g->activation)
             account(g, now);
@@ -627,90 +729,4 @@ int luau_pollkill(lua_State *L)
     if (BASE_LIKELY(!atomic_load_explicit(word, memory_order_relaxed)))
         return 0;
     return poll_slow(L, true);
-}
-
-/* ---- ticker ---------------------------------------------------------------------------------- */
-
-enum { TICKER_POOLS_MAX = 1024 };
-
-struct luau_Ticker {
-    pthread_t thread;
-    unsigned period_us;
-    pthread_mutex_t lock;
-    /* -- under lock -- */
-    bool stopping;
-    int count;
-    luau_Fibers *pools[TICKER_POOLS_MAX];
-};
-
-static void *ticker_main(void *arg)
-{
-    luau_Ticker *ticker = arg;
-    struct timespec next;
-    clock_gettime(CLOCK_MONOTONIC, &next);
-    for (;;) {
-        next.tv_nsec += (long)ticker->period_us * 1000;
-        while (next.tv_nsec >= 1000000000) {
-            next.tv_nsec -= 1000000000;
-            next.tv_sec++;
-        }
-        while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL) == EINTR)
-            continue;
-        pthread_mutex_lock(&ticker->lock);
-        bool stopping = ticker->stopping;
-        for (int i = 0; i < ticker->count; i++)
-            luau_fibers_tick(ticker->pools[i]);
-        pthread_mutex_unlock(&ticker->lock);
-        if (stopping)
-            return NULL;
-    }
-}
-
-luau_Ticker *luau_ticker_new(unsigned period_us)
-{
-    luau_Ticker *ticker = calloc(1, sizeof(*ticker));
-    if (!ticker)
-        return NULL;
-    ticker->period_us = period_us;
-    pthread_mutex_init(&ticker->lock, NULL);
-    if (pthread_create(&ticker->thread, NULL, ticker_main, ticker) != 0) {
-        pthread_mutex_destroy(&ticker->lock);
-        free(ticker);
-        return NULL;
-    }
-    return ticker;
-}
-
-int luau_ticker_add(luau_Ticker *ticker, luau_Fibers *pool)
-{
-    pthread_mutex_lock(&ticker->lock);
-    int ok = ticker->count < TICKER_POOLS_MAX;
-    if (ok)
-        ticker->pools[ticker->count++] = pool;
-    pthread_mutex_unlock(&ticker->lock);
-    return ok;
-}
-
-void luau_ticker_remove(luau_Ticker *ticker, luau_Fibers *pool)
-{
-    pthread_mutex_lock(&ticker->lock);
-    for (int i = 0; i < ticker->count; i++) {
-        if (ticker->pools[i] == pool) {
-            ticker->pools[i] = ticker->pools[--ticker->count];
-            break;
-        }
-    }
-    pthread_mutex_unlock(&ticker->lock);
-}
-
-void luau_ticker_free(luau_Ticker *ticker)
-{
-    if (!ticker)
-        return;
-    pthread_mutex_lock(&ticker->lock);
-    ticker->stopping = true;
-    pthread_mutex_unlock(&ticker->lock);
-    pthread_join(ticker->thread, NULL);
-    pthread_mutex_destroy(&ticker->lock);
-    free(ticker);
 }

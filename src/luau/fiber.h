@@ -17,8 +17,11 @@ void luY_pollslow(lua_State *L);
 void luY_setkill(lua_State *L, int reason);
 
 /* Runs fn on a fresh native stack of that size and comes back when it returns. 0: no memory. fn may
- * not unwind past its own frame. */
-int luY_onbigstack(size_t bytes, void (*fn)(void *), void *arg);
+ * not unwind past its own frame. drop is called in the end, also where fn never returns because its
+ * fiber is dropped or escaped from: it frees what fn holds. */
+int luY_onbigstack(size_t bytes, void (*fn)(void *), void (*drop)(void *), void *arg);
+/* Frees the fiber that the VM is parked on, if any, and runs nothing of it. */
+void luY_dropfiber(Global_ *g);
 
 /* The outermost activation begins and ends: account of time, limit of the native stack. */
 void luY_entered(lua_State *L);

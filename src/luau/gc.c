@@ -125,6 +125,8 @@ static void run(Global_ *g, size_t budget)
         case GC_PROPAGATE:
             if (!luG_propagate(g))
                 run_atomic(g);
+            if (BASE_UNLIKELY(gc->test_panic))
+                BASE_PANIC("asked for by luau_testpanic, in the collector");
             break;
         default:
             if (!luH_sweepstep(g, SWEEP_CELLS)) {

@@ -44,6 +44,7 @@ typedef struct GC {
     size_t polled;         /* value of work at the last poll */
     uint8_t futile;        /* forced collections in a row that freed little; a run starts with 0 */
     bool atomic;           /* the scanning functions run in the atomic phase */
+    bool test_panic;       /* luau_testpanic */
     bool killed;           /* a poll inside this step told that the VM is to be killed */
     SweepCursor sweep;
     ModuleRef *modules;    /* modules this VM holds a reference to */

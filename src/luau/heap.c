@@ -589,13 +589,13 @@ static void destroy_userdata(Udata *userdata)
     destructor(userdata->data);
 }
 
-void luH_freeglobal(Global_ *g)
+void luH_freeglobal(Global_ *g, bool destroy)
 {
     Heap *heap = &g->heap;
     for (LargeBlock *block = heap->larges, *next; block; block = next) {
         next = block->next;
         Udata *userdata = (Udata *)large_payload(block);
-        if (block->word == 0 && userdata->type == OBJ_USERDATA && userdata->has_dtor)
+        if (destroy && block->word == 0 && userdata->type == OBJ_USERDATA && userdata->has_dtor)
             destroy_userdata(userdata);
         return_large(block);
     }

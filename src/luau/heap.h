@@ -74,7 +74,8 @@ void luH_charge(lua_State *L, ptrdiff_t bytes); /* external_bytes; positive ones
 /* The first chunk of a VM: Global (zeroed, heap and gc ready, main set), main thread (zeroed but
  * for its header and global), and room for its first slabs. NULL: no memory. */
 Global_ *luH_newglobal(void);
-void luH_freeglobal(Global_ *g);
+/* destroy: destructors of userdata run; else no object is looked at. */
+void luH_freeglobal(Global_ *g, bool destroy);
 
 /* Walks every block that is an object (while a sweep is under way dead ones too), not the main
  * thread; visit gets the object and its size as allocated. It may allocate, but not free. */

@@ -315,6 +315,8 @@ LUA_API int luau_killreason(lua_State *L);
 LUA_API const char *luau_killposition(lua_State *L);
 /* After LUA_KILLED: drops the request so that the VM may run again (for a cancelled execution). */
 LUA_API void luau_clearkill(lua_State *L);
+/* Processor time that the VM has used so far, the stretch that runs now included. */
+LUA_API uint64_t luau_cputime(lua_State *L);
 /* Processor time, counted from now until the next call of this; 0: none. */
 LUA_API void luau_setcpulimit(lua_State *L, uint64_t ns);
 /* CLOCK_MONOTONIC nanoseconds; 0: none. */
@@ -366,7 +368,9 @@ LUA_API void luau_abandon(lua_State *L);
  * does not return; the luau_run or luau_continue that was in it gives LUAU_ESCAPED. The VM may be
  * in the middle of anything: only luau_discard may follow. */
 LUA_API void luau_escape(luau_Fibers *pool);
-/* Frees the VM's memory without looking at its objects; no destructor runs. */
+/* Frees the VM's memory without looking at its objects, parked or not (nothing of what waits runs);
+ * modules, image and an unfinished compilation are given back. What leaks: whatever destructors of
+ * userdata, which do not run, would have freed, and what natives that were left held elsewhere. */
 LUA_API void luau_discard(lua_State *L);
 
 /* ---- Compiling ------------------------------------------------------------------------------- */
@@ -464,6 +468,9 @@ enum luau_TestMode {
 LUA_API int luau_testmode(lua_State *L, int modes);
 /* The k-th allocation from now fails once (k >= 1); 0: off. Returns how many were made so far. */
 LUA_API uint64_t luau_failalloc(lua_State *L, uint64_t k);
+/* In all builds: a panic at the VM's next poll, or in its next step of marking. Any thread for the
+ * poll. */
+LUA_API void luau_testpanic(lua_State *L, int in_collector);
 
 /* ---- Auxiliary library ----------------------------------------------------------------------- */
 typedef struct luaL_Reg {

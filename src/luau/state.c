@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "luau/api.h"
+#include "luau/fiber.h"
 #include "luau/image.h"
 
 /* ---- secrets --------------------------------------------------------------------------------- */
@@ -240,16 +241,30 @@ lua_State *luaL_newstate(void)
     return luau_newvm(&options);
 }
 
+static void free_vm(Global_ *g, bool destroy)
+{
+    luau_Image *image = g->image;
+    luG_close(g);
+    luau_module_release(g->loading);
+    free(g->kill_position);
+    free(g->check_text);
+    luH_freeglobal(g, destroy);
+    luau_image_release(image); /* last: objects of the VM may refer to it while they are freed */
+}
+
 void lua_close(lua_State *L)
 {
     Global_ *g = G(L);
-    luau_Image *image = g->image;
     BASE_ASSERT(!g->fiber); /* parked or running: continue or abandon it first */
-    luG_close(g);
-    free(g->kill_position);
-    free(g->check_text);
-    luH_freeglobal(g);
-    luau_image_release(image); /* last: objects of the VM may refer to it while they are freed */
+    free_vm(g, true);
+}
+
+/* Relies on no more than the lists of slabs, large blocks and modules. */
+void luau_discard(lua_State *L)
+{
+    Global_ *g = G(L);
+    luY_dropfiber(g);
+    free_vm(g, false);
 }
 
 void *luau_vmdata(lua_State *L)

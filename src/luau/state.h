@@ -105,6 +105,7 @@ struct Global_ {
     } pending;
     char *c_stack_limit;   /* lowest address native code may use; NULL: unknown */
     int32_t ref_free;      /* registry free list */
+    luau_Module *loading;  /* of luau_loadstring, until the collector holds it; or NULL */
     uint64_t random_state; /* math.random */
     void *userdata;        /* luau_vmdata */
     lua_Callbacks callbacks;
@@ -125,7 +126,7 @@ struct Global_ {
     char *check_text;    /* malloc'd by the heap checker, REPORT_SIZE; freed at close */
 };
 enum { REPORT_SIZE = LUA_IDSIZE + 32 };
-enum { REQUEST_PREEMPT = 1, REQUEST_KILL = 2 };
+enum { REQUEST_PREEMPT = 1, REQUEST_KILL = 2, REQUEST_PANIC = 4 };
 
 #define G(L) ((L)->global)
 

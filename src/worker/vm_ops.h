@@ -15,6 +15,7 @@ typedef struct VmOps {
     uint64_t (*due_ns)(void *vm);
     bool (*isparked)(void *vm);
     bool (*isbroken)(void *vm);
+    KhronosStatus (*broken_status)(void *vm);
     bool (*keeps_store)(void *vm);
     int (*executions)(void *vm);
     int (*tasks)(void *vm);

@@ -61,11 +61,11 @@ static bool run(KhronosSandbox *sandbox, KhronosTemplate *t, luau_Fibers *fibers
     KhronosExecution x = {
         .template_version = t, .event = &event, .id = "id", .out = out, .keep_logs = true};
     luau_fibers_tick(fibers);
-    KhronosStep step = khronos_run(rt, fibers, &x);
-    while (step == KHRONOS_PARKED) {
+    khronos_submit(rt, &x);
+    do {
         luau_fibers_tick(fibers);
-        step = khronos_continue(rt);
-    }
+        khronos_step(rt, fibers);
+    } while (!khronos_take_finished(rt));
     *status = x.status;
     khronos_free(rt);
     execution_free(&x);

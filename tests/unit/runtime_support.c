@@ -7,6 +7,9 @@
 
 #include <cmocka.h>
 
+#include <time.h>
+
+#include "base/clock.h"
 #include "runtime_support.h"
 
 KhronosSandbox *support_sandbox(void)
@@ -44,4 +47,46 @@ void support_event(const char *text, char **storage, KhronosEvent *event)
     json_open(&reader, *storage, strlen(text));
     if (!event_read(&reader, "", event, error, sizeof(error)))
         fail_msg("%s", error);
+}
+
+static void sleep_until(uint64_t due_ns)
+{
+    uint64_t now = clock_monotonic_ns();
+    if (due_ns <= now)
+        return;
+    struct timespec time = {.tv_sec = (time_t)((due_ns - now) / CLOCK_NS_PER_S),
+                            .tv_nsec = (long)((due_ns - now) % CLOCK_NS_PER_S)};
+    nanosleep(&time, NULL);
+}
+
+int support_run(KhronosRuntime *rt, luau_Fibers *fibers, KhronosExecution *x)
+{
+    int parked = 0;
+    khronos_submit(rt, x);
+    for (;;) {
+        KhronosStep step = khronos_step(rt, fibers);
+        assert_int_not_equal(step, KHRONOS_PANICKED);
+        for (KhronosExecution *done; (done = khronos_take_finished(rt)) != NULL;)
+            if (done == x)
+                return parked;
+        parked += step == KHRONOS_PARKED;
+        if (step == KHRONOS_IDLE) {
+            assert_int_not_equal(khronos_due_ns(rt), 0); /* or it would wait for ever */
+            sleep_until(khronos_due_ns(rt));
+        }
+    }
+}
+
+void support_settle(KhronosRuntime *rt, luau_Fibers *fibers, uint64_t until_ns)
+{
+    for (;;) {
+        KhronosStep step = khronos_step(rt, fibers);
+        if (khronos_isbroken(rt))
+            return;
+        uint64_t due = khronos_due_ns(rt);
+        if (step == KHRONOS_IDLE && (due == 0 || due > until_ns))
+            return;
+        if (step == KHRONOS_IDLE)
+            sleep_until(due);
+    }
 }

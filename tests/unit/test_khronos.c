@@ -84,10 +84,7 @@ static void run_template(Bench *b, KhronosTemplate *t, const char *event_text)
                               .id = "run-1",
                               .out = &b->result,
                               .keep_logs = keep_logs};
-    b->parked = 0;
-    KhronosStep step = khronos_run(b->rt, b->fibers, &b->x);
-    for (; step == KHRONOS_PARKED; b->parked++)
-        step = khronos_continue(b->rt);
+    b->parked = support_run(b->rt, b->fibers, &b->x);
     free(storage);
 }
 
@@ -491,14 +488,16 @@ static void test_parked_runs_end(void **state)
     for (int kill = 0; kill < 2; kill++) {
         KhronosRuntime *rt = khronos_new(b->sandbox, 42, &b->limits, &b->log);
         KhronosExecution x = {.template_version = t, .event = &event, .id = "x", .out = &b->result};
-        assert_int_equal(khronos_run(rt, b->fibers, &x), KHRONOS_PARKED);
-        for (int i = 0; i < 5; i++)
-            assert_int_equal(khronos_continue(rt), KHRONOS_PARKED);
+        khronos_submit(rt, &x);
+        for (int i = 0; i < 6; i++)
+            assert_int_equal(khronos_step(rt, b->fibers), KHRONOS_PARKED);
         if (kill) {
-            khronos_kill(rt);
-            assert_int_equal(khronos_continue(rt), KHRONOS_FINISHED);
-            assert_int_equal(x.status, KHRONOS_KILLED);
-            assert_true(khronos_isbroken(rt));
+            assert_true(khronos_cancel(rt, "x"));
+            while (khronos_step(rt, b->fibers) == KHRONOS_PARKED)
+                continue;
+            assert_ptr_equal(khronos_take_finished(rt), &x);
+            assert_int_equal(x.status, KHRONOS_CANCELLED);
+            assert_false(khronos_isbroken(rt));
         }
         khronos_free(rt);
         execution_free(&x);

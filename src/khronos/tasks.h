@@ -1,0 +1,146 @@
+/* tasks.h: the Luau threads that a guild's scheduler knows, and where they stand. Internal to this
+ * layer.
+ *
+ * An execution is a *run*: its main thread and all that was spawned from it. A *task* is a Luau
+ * thread that the scheduler will resume: it is ready, or waits for a time, for the host, or for a
+ * module. Coroutines that the template resumes itself are no tasks, until they wait.
+ *
+ * Everything here belongs to the thread that has the runtime. Tasks and runs are C memory, charged
+ * to the VM's quota; a kill drops them all at once with the VM. */
+#ifndef KHRONOS_TASKS_H
+#define KHRONOS_TASKS_H
+
+#include "khronos/khronos.h"
+
+typedef struct Run Run;
+typedef struct Task Task;
+typedef struct TaskList TaskList;
+
+typedef enum TaskState {
+    TASK_RUNNING,  /* on the stack of resumes, or not started yet */
+    TASK_READY,    /* in the ready queue */
+    TASK_TIMED,    /* in the heap of timers */
+    TASK_TICKET,   /* waits for khronos_wake */
+    TASK_MODULE,   /* waits for a module that another thread loads */
+    TASK_SUSPENDED /* yielded, and nobody said when to go on; only main threads and modules */
+} TaskState;
+
+typedef enum TaskWake {
+    WAKE_VALUES,  /* nargs values are on the thread's stack */
+    WAKE_ERROR,   /* an error value is, to be raised where it waits */
+    WAKE_ELAPSED, /* it gets the seconds since since_ns */
+    WAKE_PUSH     /* push makes the values */
+} TaskWake;
+
+struct TaskList {
+    Task *first, *last;
+};
+
+struct Task {
+    lua_State *co;
+    int ref; /* keeps the thread; 0: it is held otherwise (it runs) */
+    uint8_t state, wake;
+    bool is_main;
+    int nargs;
+    int heap_at; /* place in the heap */
+    Run *run;
+    TaskList *list; /* it stands in, or NULL */
+    Task *next, *previous;
+    Task *sibling_next, *sibling_previous; /* tasks of the run, the main one apart */
+    uint64_t since_ns, due_ns;
+    uint64_t order; /* of creation; decides between equal times */
+    KhronosTicket ticket;
+    struct RequireLoading *loading; /* the module that this thread loads */
+    int (*push)(lua_State *L, void *arg);
+    void (*drop)(void *arg);
+    void *arg;
+};
+
+struct Run {
+    Task main;
+    KhronosExecution *x; /* NULL: it was given back; what is left runs in the background */
+    struct TemplateInstance *instance; /* NULL: it never started */
+    KhronosTemplate *version;          /* retained */
+    Task *siblings;
+    Run *next, *previous; /* by start */
+    uint64_t started_ns, deadline_ns;
+    uint64_t cpu_ns;
+    bool main_alive;
+    bool doomed; /* its tasks are to be cancelled */
+};
+
+typedef struct Scheduler {
+    TaskList ready;
+    TaskList waiting; /* for tickets */
+    Task **timers;    /* binary heap by due_ns, order */
+    int timer_count, timer_room;
+    int task_count; /* all but main ones */
+    uint64_t order;
+    KhronosTicket ticket;
+    Run *runs, *runs_last;
+    Run *spare; /* one Run kept for the next execution */
+    Task *current;
+    uint64_t now_ns;        /* at the start of the turn: later timers wait for the next one */
+    uint64_t turn_start_ns; /* real time, for the slice */
+    uint64_t cpu_mark_ns;   /* when the outermost resume began */
+    uint64_t errors;        /* in background tasks */
+    bool any_doomed;
+} Scheduler;
+
+/* ---- lists and timers ---- */
+void tasklist_put(TaskList *list, Task *task);
+Task *tasklist_take(TaskList *list); /* NULL: empty */
+/* Out of whatever list or heap it is in. */
+void task_unlink(KhronosRuntime *rt, Task *task);
+/* To the ready queue. */
+void task_ready(KhronosRuntime *rt, Task *task, TaskWake wake, int nargs);
+/* [e] on L. */
+void task_time(lua_State *L, Task *task, uint64_t due_ns, TaskWake wake, int nargs);
+Task *timers_first(const Scheduler *s); /* NULL: none */
+
+/* ---- tasks ---- */
+/* The task of the thread, made for the current run if it has none. Raises at tasks_max. [e] on L */
+Task *task_of(lua_State *L, lua_State *co);
+/* Keeps the thread alive until the task ends. [m] */
+void task_hold(Task *task);
+/* Forgets the task; the thread is let go. Never raises. */
+void task_free(KhronosRuntime *rt, Task *task);
+/* Closes the suspended thread and forgets the task. */
+void task_close(lua_State *L, Task *task, const char *why);
+/* Resumes the thread (nargs values on its stack, or an error) until it ends or yields; the task may
+ * be gone afterwards. L: who resumes. */
+void task_resume(lua_State *L, Task *task, bool error, int nargs);
+/* The host functions of RequireHost. */
+int task_loadmodule(void *self, lua_State *L, lua_State *co, struct RequireLoading *loading);
+int task_awaitmodule(void *self, lua_State *L, struct RequireLoading *loading);
+void task_modulesettled(void *self, lua_State *L, struct RequireLoading *loading, bool ok);
+/* The module's value, or its error, is on top of L and stays there: those who wait get it. */
+void task_settle(lua_State *L, struct RequireLoading *loading, bool ok);
+
+/* The `task` library, pushed while the image is built. */
+void tasklib_open(lua_State *L);
+
+/* ---- runs (run.c, execute.c) ---- */
+Run *run_new(KhronosRuntime *rt, KhronosExecution *x); /* NULL: no memory */
+/* Starts the execution: a run, its thread, its first resume. */
+void run_start(lua_State *L, KhronosRuntime *rt, KhronosExecution *x);
+/* The main thread ended with that status: results or error. */
+void run_ended(lua_State *L, Run *run, int status);
+/* Gives the execution back; its status and message are filled. What it spawned goes on. */
+void run_finish(KhronosRuntime *rt, Run *run);
+/* Frees the run if nothing of it is left. */
+void run_release(KhronosRuntime *rt, Run *run);
+/* Ends of runs whose main thread does not end by itself. */
+void run_lost(KhronosRuntime *rt, Run *run, const char *why); /* runtime error */
+void run_cancelled(KhronosRuntime *rt, Run *run);
+void run_timed_out(KhronosRuntime *rt, Run *run); /* wall time; the VM is broken */
+void run_killed(KhronosRuntime *rt);              /* luau_killreason says why; the VM is broken */
+/* File and line where the thread stands, into x. */
+void run_place(lua_State *co, KhronosExecution *x);
+void execution_done(KhronosRuntime *rt, KhronosExecution *x); /* to the finished ones */
+
+/* What runs now is on account of the task: limits, culprit. */
+Task *task_enter(lua_State *L, Task *task);
+void task_leave(lua_State *L, Task *outer);
+
+#endif
