@@ -109,7 +109,7 @@ bool frame_read_log(FrameReader *r, FrameLog *out)
     out->level = frame_int(r);
     out->text = frame_text(r);
     return frame_done(r) && out->guild_id != 0 && out->template_name && out->text.data &&
-           (out->level == 0 || out->level == 1);
+           out->level >= 0 && out->level <= 2;
 }
 
 bool frame_put_state(Strbuf *sb, const FrameState *state)
