@@ -62,12 +62,13 @@ static KhronosTemplate *make_template(Bench *b, const char *name, const char *so
 {
     char error[256];
     KhronosTemplate *t = template_new(b->sandbox, name, 1, "");
+    if (t)
+        template_keepsources(t);
     if (!t || !template_addfile(t, "init.luau", NULL, strdup(source), strlen(source), error,
                                 sizeof(error))) {
         fprintf(stderr, "template: %s\n", t ? error : "no memory");
         exit(1);
     }
-    template_keepsources(t);
     return t;
 }
 

@@ -1,5 +1,6 @@
 /* idmap.h: 64-bit id -> pointer, open addressing with linear probing. Keys are not 0. The map owns
- * neither keys nor values. One thread at a time. */
+ * neither keys nor values, and takes memory for what is in it, not for what once was. One thread at
+ * a time. */
 #ifndef BASE_IDMAP_H
 #define BASE_IDMAP_H
 

@@ -82,7 +82,8 @@ void worker_submit(Worker *worker, LuaVmAction *action);
 typedef enum WorkerBegun {
     WORKER_NOT_NOW, /* nothing happened: worker_post it */
     WORKER_DONE,    /* it is done, `complete` was not called */
-    WORKER_RUNS     /* it takes longer: `complete` is called later, on any thread */
+    WORKER_RUNS     /* it takes longer: `complete` is called, on any thread, and perhaps was called
+                       before worker_begin returned: the action is no longer the caller's */
 } WorkerBegun;
 WorkerBegun worker_begin(WorkerSeat *seat, LuaVmAction *action);
 void worker_post(WorkerSeat *seat, LuaVmAction *action);
