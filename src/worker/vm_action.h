@@ -81,6 +81,10 @@ struct LuaVmAction {
     VmActionType type;
     VmHandle handle; /* guild_id not 0 */
     void (*complete)(LuaVmAction *action);
+    /* NULL: none. Called once, by the thread that runs the guild and without locks, right before
+     * the executions are given to a VM: from then on the action may have had effects. Not called
+     * for actions without executions, nor for those that end before. */
+    void (*starting)(LuaVmAction *action);
     void *userdata;
     VmActionOutcome outcome;
     uint64_t retry_after_ms;        /* of VM_ACTION_PAUSED, VM_ACTION_QUEUE_FULL */
