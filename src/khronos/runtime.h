@@ -10,6 +10,7 @@
 typedef struct LogGate {
     uint64_t second_start_ns;
     int lines;
+    bool noticed; /* that lines are dropped: once a second */
     uint64_t dropped_lines, dropped_bytes;
 } LogGate;
 
@@ -43,6 +44,7 @@ InstanceList *runtime_instances(lua_State *L);
 /* lua_Callbacks.print, and the notice of what the current second dropped (runlog.c). */
 void runlog_print(lua_State *L, int level, const char *text, size_t length);
 void runlog_notice(KhronosRuntime *rt);
+uint64_t runlog_due_ns(const KhronosRuntime *rt); /* when there is one to give; UINT64_MAX: none */
 /* An error that nobody waits for: level 2, the message and its traceback. */
 void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length);
 

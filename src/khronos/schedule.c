@@ -107,10 +107,16 @@ static bool is_dead(lua_State *L, const Task *task)
     return task->state != TASK_RUNNING && lua_costatus(L, task->co) != LUA_COSUS;
 }
 
-static bool is_stuck(lua_State *L, const Task *task)
+static bool is_suspended(lua_State *L, const Task *task)
 {
     (void)L;
-    return task->state == TASK_SUSPENDED || task->state == TASK_MODULE;
+    return task->state == TASK_SUSPENDED;
+}
+
+static bool waits_for_module(lua_State *L, const Task *task)
+{
+    (void)L;
+    return task->state == TASK_MODULE;
 }
 
 /* A task that loads a module and of which that is true; NULL: none. */
@@ -146,12 +152,13 @@ static bool give_up_stuck(lua_State *L, KhronosRuntime *rt)
     const Scheduler *s = &rt->scheduler;
     if (s->timer_count > 0 || s->waiting.first)
         return false;
-    Task *module = find_module(L, &rt->instances, is_stuck);
-    if (module) {
-        task_close(L, module,
-                   module->state == TASK_MODULE
-                       ? "it waits for a module that waits for it"
-                       : "the module yielded, and nothing would ever resume it");
+    Task *module;
+    if ((module = find_module(L, &rt->instances, is_suspended)) != NULL) {
+        task_close(L, module, "the module yielded, and nothing would ever resume it");
+        return true;
+    }
+    if ((module = find_module(L, &rt->instances, waits_for_module)) != NULL) {
+        task_close(L, module, "it waits for a module that waits for it");
         return true;
     }
     for (Run *run = s->runs; run; run = run->next) {
@@ -230,7 +237,7 @@ static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
         task_unlink(rt, task);
         wake(L, task);
     } else {
-        return end_dead_threads(L, rt) || (!task && give_up_stuck(L, rt));
+        return end_dead_threads(L, rt) || give_up_stuck(L, rt);
     }
     return true;
 }
@@ -400,7 +407,7 @@ KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
     s->turn_order = s->order;
     check_deadlines(rt);
     if (rt->broken || (!has_work(rt) && !s->runs))
-        return KHRONOS_IDLE;
+        return after(rt, LUAU_DONE);
     luau_setslice(rt->L, rt->limits->slice_ns);
     return after(rt, luau_run(fibers, rt->L, runtime_turn, rt));
 }
@@ -416,6 +423,8 @@ uint64_t khronos_due_ns(const KhronosRuntime *rt)
     uint64_t due = timer ? timer->due_ns : UINT64_MAX;
     if (s->runs && s->runs->deadline_ns < due)
         due = s->runs->deadline_ns;
+    if (runlog_due_ns(rt) < due)
+        due = runlog_due_ns(rt);
     return due == UINT64_MAX ? 0 : due;
 }
 
