@@ -215,7 +215,7 @@ static KhronosExecution *take_submitted(KhronosRuntime *rt)
     return x;
 }
 
-static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
+static bool step_once(lua_State *L, KhronosRuntime *rt)
 {
     Scheduler *s = &rt->scheduler;
     Task *task;
@@ -226,11 +226,11 @@ static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
     }
     if (s->any_doomed) {
         close_doomed(L, rt);
-    } else if (rt->submitted && (!s->ready.first || *wakes >= WAKES_PER_START)) {
-        *wakes = 0;
+    } else if (rt->submitted && (!s->ready.first || s->wakes >= WAKES_PER_START)) {
+        s->wakes = 0;
         run_start(L, rt, take_submitted(rt));
     } else if ((task = tasklist_take(&s->ready)) != NULL) {
-        ++*wakes;
+        s->wakes += s->wakes < WAKES_PER_START;
         wake(L, task);
     } else if ((task = timers_first(s)) != NULL && task->due_ns <= s->now_ns &&
                task->order <= s->turn_order) {
@@ -245,10 +245,9 @@ static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
 static void turn(lua_State *L, void *arg)
 {
     KhronosRuntime *rt = arg;
-    int wakes = 0;
     do {
         lua_settop(L, 0);
-        if (!step_once(L, rt, &wakes))
+        if (!step_once(L, rt))
             return;
     } while (clock_monotonic_ns() - rt->scheduler.turn_start_ns < rt->limits->slice_ns);
 }

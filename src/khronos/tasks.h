@@ -78,6 +78,7 @@ typedef struct Scheduler {
     Task **timers;    /* binary heap by due_ns, order */
     int timer_count, timer_room;
     int task_count; /* all but main ones */
+    int wakes;      /* threads woken since the last execution started, at most some */
     uint64_t order;
     uint64_t turn_order; /* that of the last timer when the turn began: later ones wait */
     KhronosTicket ticket;

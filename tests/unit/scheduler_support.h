@@ -48,6 +48,8 @@ KhronosStep bench_step(SchedulerBench *b);
 void bench_settle(SchedulerBench *b);
 /* Moves time and settles. */
 void bench_advance(SchedulerBench *b, double seconds);
+/* Settles, moving time to whatever is due next, until nothing is to come. */
+void bench_finish(SchedulerBench *b);
 /* Takes what finished, for after khronos_cancel and khronos_break. */
 void bench_take(SchedulerBench *b);
 /* The text since the last call must be this. */
