@@ -34,8 +34,8 @@ typedef struct EntryExtra {
 
 typedef enum EntryPlace {
     PLACE_NONE,
-    PLACE_WARM, /* at rest, its VM not yet shrunk */
-    PLACE_COLD, /* at rest, shrunk */
+    PLACE_WARM,  /* at rest, its VM not yet shrunk */
+    PLACE_COLD,  /* at rest, shrunk */
     PLACE_FADING /* without a VM, with a history of broken ones */
 } EntryPlace;
 
