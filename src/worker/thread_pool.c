@@ -15,7 +15,8 @@
  * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
  * and at least a fifth of the time when level 0 never runs dry. Who used its whole slice is of
  * level 1 at least for its next turn, so that thousands of guilds that spin a little each do not
- * pass as light ones.
+ * pass as light ones; so is a guild that never ran: many newcomers that spin must not pass either,
+ * and the first turn of one that does not is short.
  *
  * Timers are looked at between turns, which are short. When no thread has a turn, one waits until
  * the earliest instant (the keeper); the others wait for work.
@@ -35,6 +36,7 @@ enum {
     TICK_US = 500,
     FIBERS_KEPT = 16,
     TIMERS_AT_ONCE = 64, /* a lock is not held for more */
+    LIGHT_PARKS = 3,     /* slices after which a parked guild counts among those that spin */
     LOW_SHARE = 4,       /* of the turns above level 0, every fourth begins at the highest level */
     IDLE_SHARE = 32,     /* turns between two looks at idle guilds while there is other work */
     TRIM_COUNT = 256     /* guilds shrunk or ended, after which the process gives memory back */
@@ -50,9 +52,9 @@ typedef struct PoolThread {
     WorkThread work;
     ThreadPool *pool;
     int index;
-    void *io;              /* of a seat; else NULL */
-    /* Only this thread touches them. Light: of level 0; the machine took the processor away in the
-     * middle of their slices, most likely. */
+    void *io; /* of a seat; else NULL */
+    /* Only this thread touches them. Light: their runs are short as a rule, and this one was not
+     * parked often yet; the machine took the processor away in the middle, most likely. */
     EntryQueue parked, parked_light;
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
     unsigned turns, other_turns;
@@ -94,7 +96,8 @@ static void forget_place_locked(ThreadPool *pool, ThreadEntry *entry)
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now)
 {
     int level = entry_level(entry, now);
-    if (entry->ready && level == 0)
+    bool unknown = entry->ran_ns == 0;
+    if (level == 0 && (entry->ready || unknown))
         level = 1;
     forget_place_locked(pool, entry);
     entry->scheduled = true;
@@ -137,7 +140,7 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
     ThreadPool *pool = self->pool;
     entry->taken = false;
     if (entry->parked) {
-        bool light = entry_level(entry, self->work.turn.end_ns) == 0;
+        bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
         entryqueue_put(light ? &self->parked_light : &self->parked, entry);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
