@@ -29,8 +29,8 @@ static void test_files_and_state(void **state)
 {
     PoolBench *b = *state;
     bench_start(b);
-    KhronosTemplate *t = support_template(
-        b->sandbox, "files", 3, "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
+    KhronosTemplate *t = bench_template(
+        b, "files", 3, "", "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
         "lib/double.luau", "return function(x) return 2 * x end", NULL);
     for (int i = 1; i <= 20; i++) {
         Job job;
