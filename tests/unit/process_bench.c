@@ -129,9 +129,32 @@ void bench_job_free(Job *job)
     strbuf_free(&job->result);
 }
 
+KhronosTemplate *bench_template(PoolBench *b, const char *name, uint32_t version,
+                                const char *command, ...)
+{
+    char error[256] = "";
+    const char *const all[] = {"*"};
+    TemplateMeta meta = {
+        .description = command, .capabilities = all, .capability_count = 1, .enabled = true};
+    KhronosTemplate *t = template_new(b->sandbox, name, version, "");
+    assert_non_null(t);
+    template_keepsources(t);
+    va_list files;
+    va_start(files, command);
+    for (const char *path; (path = va_arg(files, const char *)) != NULL;) {
+        const char *source = va_arg(files, const char *);
+        if (!template_addfile(t, path, NULL, strdup(source), strlen(source), error, sizeof(error)))
+            fail_msg("%s", error);
+    }
+    va_end(files);
+    if (!template_setmeta(t, &meta, error, sizeof(error)))
+        fail_msg("%s", error);
+    return t;
+}
+
 KhronosTemplate *bench_command(PoolBench *b, const char *text)
 {
-    return support_template(b->sandbox, "t", 1, "init.luau", text, NULL);
+    return bench_template(b, "t", 1, text, "init.luau", text, NULL);
 }
 
 void bench_expect_ok(Job *job, const char *result)

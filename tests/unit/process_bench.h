@@ -45,7 +45,11 @@ void bench_stop(PoolBench *b);
 void bench_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t);
 void bench_submit(PoolBench *b, Job *job);
 void bench_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t);
-/* A template of one file with that source. */
+/* A template that can be sent: path, source, path, source, ..., NULL. Its description is `command`,
+ * which is what process_mock.h goes by. */
+KhronosTemplate *bench_template(PoolBench *b, const char *name, uint32_t version,
+                                const char *command, ...);
+/* The same of one file, init.luau, whose source is the text as well. */
 KhronosTemplate *bench_command(PoolBench *b, const char *text);
 /* Runs the command and expects that result. */
 void bench_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result);

@@ -62,8 +62,8 @@ static void test_all_fields(void **state)
     const KhronosCaller caller = {99, "someone", capabilities, 2};
     KhronosEvent event = {{"Base", 4}, {"Name", 4}, {"Author", 6},
                           {"Id", 2},   {"[1]", 3},  {"[\"s\"]", 5}};
-    KhronosTemplate *t = support_template(b->sandbox, "named", 7, "init.luau", "dump", "lib/a.luau",
-                                          "return 'a'", NULL);
+    KhronosTemplate *t = bench_template(b, "named", 7, "dump", "init.luau", "return 1",
+                                        "lib/a.luau", "return 'a'", NULL);
     Job job;
     bench_fill(b, &job, VM_ACTION_EXECUTE, 1234, t);
     job.action.execution.caller = &caller;

@@ -29,8 +29,8 @@ static void test_files_and_state(void **state)
 {
     PoolBench *b = *state;
     bench_start(b);
-    KhronosTemplate *t = support_template(
-        b->sandbox, "files", 3, "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
+    KhronosTemplate *t = bench_template(
+        b, "files", 3, "", "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
         "lib/double.luau", "return function(x) return 2 * x end", NULL);
     for (int i = 1; i <= 20; i++) {
         Job job;
@@ -114,7 +114,8 @@ static void test_sources_that_are_gone(void **state)
     PoolBench *b = *state;
     luau_Diagnostic diagnostic;
     bench_start(b);
-    KhronosTemplate *t = bench_command(b, "return 1");
+    KhronosTemplate *t = support_template(b->sandbox, "dropped", 1, "init.luau", "return 'unseen'",
+                                          NULL);
     assert_non_null(template_module(t, 0, &diagnostic));
     Job job;
     bench_run(b, &job, 9, t);
@@ -124,7 +125,6 @@ static void test_sources_that_are_gone(void **state)
     bench_job_free(&job);
     template_release(t);
     t = bench_command(b, "return 1");
-    template_keepsources(t);
     assert_non_null(template_module(t, 0, &diagnostic));
     bench_run(b, &job, 9, t);
     bench_expect_ok(&job, "1");
