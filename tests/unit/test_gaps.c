@@ -8,7 +8,7 @@
 enum {
     SIZE = 6 << 20, /* bytes, or SIZE / 8 slots */
     BYTES_PER_POLL = 400 << 10,
-    SLOTS_PER_POLL = 16 << 10,
+    SLOTS_PER_POLL = 33 << 10,
     QUOTA = 64 << 20
 };
 
