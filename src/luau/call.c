@@ -458,5 +458,5 @@ void luD_readonlyerror(lua_State *L)
 
 void luD_methoderror(lua_State *L, Value object, String *name)
 {
-    luD_error(L, "attempt to call missing method '%s' of %s", name->data, typetext(L, object));
+    luD_error(L, "attempt to call missing method '%.512s' of %s", name->data, typetext(L, object));
 }

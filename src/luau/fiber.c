@@ -679,8 +679,10 @@ static bool poll_slow(lua_State *L, bool held)
 {
     Global_ *g = G(L);
     _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+    uint32_t rest = g->test_modes & LUAU_TEST_POLL_ALWAYS ? 1 : 0;
+    g->polls++;
     for (bool parked = false;; parked = true) {
-        atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
+        atomic_store_explicit(word, rest, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
         if (BASE_UNLIKELY(requests & REQUEST_PANIC))
             BASE_PANIC("asked for by luau_testpanic, at a poll");
@@ -730,4 +732,10 @@ int luau_pollkill(lua_State *L)
     if (BASE_LIKELY(!atomic_load_explicit(word, memory_order_relaxed)))
         return 0;
     return poll_slow(L, true);
+}
+
+void luY_pause(void)
+{
+    if (current_fiber)
+        luau_pollkill(current_fiber->L);
 }
