@@ -133,7 +133,7 @@ BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
     BenchRun *run = &b->runs[b->run_count++];
     *run = (BenchRun){0};
     snprintf(run->id, sizeof(run->id), "%s", id);
-    support_event("{\"name\":\"Test\",\"data\":[1,2,3]}", &run->storage, &run->event);
+    support_event(b->event ? b->event : "{\"name\":\"Test\"}", &run->storage, &run->event);
     run->x = (KhronosExecution){.template_version = template_retain(t),
                                 .event = &run->event,
                                 .id = run->id,

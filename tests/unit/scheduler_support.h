@@ -30,8 +30,9 @@ typedef struct SchedulerBench {
     int run_count;
     KhronosTicket tickets[16]; /* that natives asked for, in order */
     int ticket_count;
-    int dropped; /* answers that were dropped */
-    bool tick;   /* before every step, so that slices end */
+    int dropped;       /* answers that were dropped */
+    const char *event; /* NULL: a small one */
+    bool tick;         /* before every step, so that slices end */
 } SchedulerBench;
 
 SchedulerBench *bench_new(void);
