@@ -329,14 +329,13 @@ static void test_cancel_at_every_poll(void **state)
         luau_testmode(b->rt->L, k % 14 == 0 ? LUAU_TEST_STACK_MOVES : 0);
         more = cancel_after(b, t, k, &met);
     }
-                met.decoding);
-                strbuf_free(&event);
-                assert_true(met.all > 50);
-                assert_true(met.parked > 50);
-                assert_true(met.compiling > 0);
-                assert_true(met.decoding > 0);
-                assert_true(met.writing > 0);
-                template_release(t);
+    strbuf_free(&event);
+    assert_true(met.all > 50);
+    assert_true(met.parked > 50);
+    assert_true(met.compiling > 0);
+    assert_true(met.decoding > 0);
+    assert_true(met.writing > 0);
+    template_release(t);
 }
 
 static void test_break_and_free_at_every_poll(void **state)
