@@ -127,7 +127,7 @@ void bench_free(SchedulerBench *b)
 
 BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
 {
-    if (b->run_count == BENCH_RUNS_MAX && khronos_executions(b->rt) == 0)
+    if (b->run_count >= BENCH_RUNS_MAX / 2 && khronos_executions(b->rt) == 0)
         free_runs(b);
     assert_true(b->run_count < BENCH_RUNS_MAX);
     BenchRun *run = &b->runs[b->run_count++];
