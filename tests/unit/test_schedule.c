@@ -73,6 +73,37 @@ static void test_submitted_meanwhile(void **state)
     bench_clean(b);
 }
 
+/* A chain of deferred threads without end does not keep the timers of others waiting for ever. */
+static void test_endless_defers(void **state)
+{
+    SchedulerBench *b = *state;
+    b->limits.slice_ns = 1; /* a thread a turn */
+    bench_source(b, "other", "task.wait(1) return 'on'");
+    bench_settle(b);
+    bench_source(b, "t",
+                 "local n = 0 local function f() n += 1 task.defer(f) end f() "
+                 "task.wait(1) return n");
+    b->now_ns += CLOCK_NS_PER_S;
+    for (int i = 0; i < 21000 && b->ended.length == 0; i++)
+        assert_int_equal(bench_step(b), KHRONOS_READY);
+    bench_ended(b, "other ok \"on\"\n");
+    assert_true(khronos_cancel(b->rt, "t"));
+    bench_finish(b);
+    bench_ended(b, "t cancelled: the execution was cancelled\n");
+    bench_clean(b);
+    /* One with an end comes before the timers. */
+    b->limits.slice_ns = 600 * CLOCK_NS_PER_S;
+    for (int i = 0; i < 4; i++) {
+        bench_source(b, "t",
+                     "for i = 1, 6000 do task.defer(function() end) end task.wait(1) "
+                     "local last for i = 1, 3 do task.defer(function() last = 'd' end) "
+                     "task.delay(0, function() last = 't' end) end task.wait(1) "
+                     "return last");
+        bench_finish(b);
+        bench_ended(b, "t ok \"t\"\n");
+    }
+}
+
 /* An execution that ended leaves threads behind; they are its own until its time is over. */
 static void test_background(void **state)
 {
@@ -543,6 +574,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_results_in_finishing_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_submitted_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_endless_defers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_background, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wall_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits_change, setup, teardown),

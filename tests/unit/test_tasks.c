@@ -593,8 +593,8 @@ static const char ANYTHING[] =
     "function() require('./m' .. random(2)) end, "
     "function() if random(3) == 1 then host.ask() end end, "
     "} "
-    "function act() steps += 1 if steps < 150 then pcall(acts[random(#acts)]) end end "
-    "ACT = act for i = 1, 12 do act() end task.wait(1) for i = 1, 12 do act() end return steps";
+    "function act() steps += 1 if steps < 400 then pcall(acts[random(#acts)]) end end "
+    "ACT = act for i = 1, 4 do for i = 1, 12 do act() end task.wait(0.5) end return steps";
 static const char MODULE[] = "pcall(ACT) task.wait(1) pcall(ACT) task.spawn(ACT) return {}";
 
 static void do_anything(SchedulerBench *b, int seed)
@@ -612,7 +612,7 @@ static void do_anything(SchedulerBench *b, int seed)
         bench_submit(b, t, id);
         template_release(t);
     }
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 150; i++) {
         bench_step(b);
         if (i == 20)
             khronos_cancel(b->rt, seed % 2 ? "n0" : "n1");
