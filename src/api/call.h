@@ -16,7 +16,8 @@
 #include "api/server.h"
 #include "worker/templates.h"
 
-enum CallState { CALL_READING, CALL_WAITING, CALL_ANSWERED };
+/* CALL_EARLY: the action was complete before the connection was ready to wait. */
+enum CallState { CALL_READING, CALL_EARLY, CALL_WAITING, CALL_ANSWERED };
 
 typedef struct Connection Connection; /* connections.h */
 
@@ -30,17 +31,17 @@ struct ApiCall {
     atomic_int refs;
     atomic_int state;
     Strbuf body;
-    size_t discarded;     /* bytes of a body that is too large */
+    size_t discarded; /* bytes of a body that is too large */
     /* -- the response: of whoever holds the state -- */
     unsigned status;
     Strbuf response;
     unsigned retry_after_s;
-    bool close;           /* the connection, after it */
+    bool close; /* the connection, after it */
     /* -- executions -- */
     bool with_logs;
     ExecuteRequest request;
     LuaVmAction action;
-    Strbuf result;        /* the response up to and with the result; becomes the response */
+    Strbuf result; /* the response up to and with the result; becomes the response */
     char execution_id[RANDOM_ID_SIZE];
     char template_name[TEMPLATE_NAME_MAX + 1];
     uint64_t deadline_ns;
@@ -64,8 +65,8 @@ TemplateCache *server_templates(ApiServer *server);
 const KhronosLimits *server_limits(ApiServer *server);
 bool server_stopping(const ApiServer *server);
 const ApiOptions *server_options(const ApiServer *server);
-int server_socket(const ApiServer *server);                        /* listens */
-struct ApiLoop *server_loop(const ApiServer *server, int index);   /* NULL: no more */
+int server_socket(const ApiServer *server);                      /* listens */
+struct ApiLoop *server_loop(const ApiServer *server, int index); /* NULL: no more */
 
 /* libmicrohttpd's callbacks; arg is the ApiLoop. */
 enum MHD_Result server_on_request(void *arg, struct MHD_Connection *connection, const char *path,

@@ -8,15 +8,15 @@
 #include "base/strbuf.h"
 
 typedef struct ApiError {
-    unsigned status;          /* HTTP */
-    const char *code;         /* stable, "invalid_request" */
+    unsigned status;  /* HTTP */
+    const char *code; /* stable, "invalid_request" */
     const char *message;
-    size_t message_length;    /* 0: message is a C string */
+    size_t message_length;            /* 0: message is a C string */
     const char *template_name, *path; /* NULL or "": left out, like all that follows */
     int line;
     const char *traceback;
     size_t traceback_length;
-    uint64_t limit;           /* bytes or milliseconds that were exceeded */
+    uint64_t limit; /* bytes or milliseconds that were exceeded */
     uint64_t retry_after_ms;
     const char *execution_id;
 } ApiError;

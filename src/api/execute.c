@@ -85,7 +85,8 @@ static void fail_execution(ApiCall *call, KhronosExecution *x)
         error.code = "execution_timeout";
         error.limit = limits->cpu_max_ns / CLOCK_NS_PER_MS;
         break;
-    case KHRONOS_KILLED:
+    case KHRONOS_CANCELLED: error.code = "cancelled"; break;
+    case KHRONOS_BROKEN:
         error.status = server_stopping(call->server) ? 503 : 422;
         error.code = server_stopping(call->server) ? "shutting_down" : "vm_broken";
         break;
@@ -99,25 +100,41 @@ static void fail_execution(ApiCall *call, KhronosExecution *x)
 
 static void answer(ApiCall *call)
 {
-    KhronosExecution *x = &call->action.execution;
-    ApiError busy = {.status = 429,
-                     .code = "queue_full",
-                     .retry_after_ms = 1000,
-                     .template_name = call->template_name,
-                     .message = "the guild has as many actions waiting as it may have"};
-    switch (call->action.outcome) {
+    LuaVmAction *action = &call->action;
+    ApiError error = {.status = 429,
+                      .code = "queue_full",
+                      .retry_after_ms = action->retry_after_ms,
+                      .template_name = call->template_name,
+                      .message = "the guild has as many actions waiting as it may have"};
+    switch (action->outcome) {
     case VM_ACTION_DONE:
-        if (x->status == KHRONOS_OK)
-            succeed(call, x);
+        if (action->execution.status == KHRONOS_OK)
+            succeed(call, &action->execution);
         else
-            fail_execution(call, x);
+            fail_execution(call, &action->execution);
+        return;
+    case VM_ACTION_QUEUE_FULL: break;
+    case VM_ACTION_PAUSED:
+        error.code = "vm_broken";
+        error.message = "the guild is paused: its VM broke too often lately";
         break;
-    case VM_ACTION_QUEUE_FULL: call_fail(call, &busy); break;
     case VM_ACTION_SHUTTING_DOWN:
-        fail_text(call, 503, "shutting_down", "the server is shutting down");
+        error.status = 503;
+        error.code = "shutting_down";
+        error.message = "the server is shutting down";
         break;
-    default: fail_text(call, 500, "internal_error", "not enough memory for the guild's VM"); break;
+    case VM_ACTION_VM_BROKEN:
+        error.status = 422;
+        error.code = "vm_broken";
+        error.message = "the guild's VM was lost before the template started; it did not run";
+        break;
+    default:
+        error.status = 500;
+        error.code = "internal_error";
+        error.message = "not enough memory for the guild's VM";
+        break;
     }
+    call_fail(call, &error);
 }
 
 /* ---- The action -------------------------------------------------------------------------------
@@ -129,13 +146,18 @@ static void end_action(ApiCall *call)
     execution_free(&call->action.execution);
 }
 
-/* On the worker's thread, or inside worker_post. */
+/* On any thread, also before the connection waits. */
 static void on_complete(LuaVmAction *action)
 {
     ApiCall *call = action->userdata;
-    int waiting = CALL_WAITING;
+    int state = CALL_READING;
+    /* acq_rel: the results are seen by the thread that answers. */
+    if (atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_EARLY,
+                                                memory_order_acq_rel, memory_order_acquire))
+        return; /* execute_start sees to the rest */
     /* acq_rel: the response written here is seen by the thread that sends it. */
-    if (atomic_compare_exchange_strong_explicit(&call->state, &waiting, CALL_ANSWERED,
+    state = CALL_WAITING;
+    if (atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_ANSWERED,
                                                 memory_order_acq_rel, memory_order_acquire)) {
         server_unwait(call->server, call);
         answer(call);
@@ -163,7 +185,7 @@ static void fill_action(ApiCall *call, KhronosTemplate *t)
 {
     call->action = (LuaVmAction){
         .type = VM_ACTION_EXECUTE,
-        .guild_id = call->request.guild_id,
+        .handle.guild_id = call->request.guild_id,
         .complete = on_complete,
         .userdata = call,
         .execution =
@@ -203,20 +225,30 @@ bool execute_start(ApiCall *call)
     random_poolid(&call->loop->random, call->execution_id);
     begin_response(call, t);
     fill_action(call, t);
+    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed); /* the action's */
     WorkerBegun begun = worker_begin(call->loop->seat, &call->action);
     if (begun == WORKER_DONE) {
         answer(call);
         end_action(call);
+        call_release(call);
         return false;
     }
     call->deadline_ns = clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS;
-    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed);
     MHD_suspend_connection(call->connection);
-    /* From here on the completion or the clock may resume it. An action that runs completes on this
-     * thread, after this. */
-    atomic_store_explicit(&call->state, CALL_WAITING, memory_order_release);
     server_wait(call->server, call);
-    if (begun == WORKER_NOT_NOW)
+    /* From here on the completion or the clock may resume the connection. */
+    int state = CALL_READING;
+    if (!atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_WAITING,
+                                                 memory_order_acq_rel, memory_order_acquire)) {
+        /* It was complete before: nobody else will touch the call. */
+        server_unwait(call->server, call);
+        answer(call);
+        atomic_store_explicit(&call->state, CALL_ANSWERED, memory_order_release);
+        loop_resume(call->loop, call);
+        end_action(call);
+        call_release(call);
+    } else if (begun == WORKER_NOT_NOW) {
         worker_post(call->loop->seat, &call->action);
+    }
     return true;
 }

@@ -25,15 +25,15 @@ typedef struct ApiLoop {
     WorkerSeat *seat;
     struct MHD_Daemon *daemon;
     int epoll_fd, wake_fd;
-    int daemon_fd;            /* the daemon's own epoll set */
-    bool listens;             /* the listening socket is in the epoll set */
+    int daemon_fd; /* the daemon's own epoll set */
+    bool listens;  /* the listening socket is in the epoll set */
     bool accept_due, daemon_due;
-    uint64_t daemon_ns;       /* when it last had a turn, for its timeouts */
-    uint64_t deaf_ns;         /* since when it does not listen */
+    uint64_t daemon_ns; /* when it last had a turn, for its timeouts */
+    uint64_t deaf_ns;   /* since when it does not listen */
     RandomPool random;
-    atomic_int connections;   /* given to it and not closed */
+    atomic_int connections; /* given to it and not closed */
     pthread_mutex_t lock;
-    int inbox[LOOP_INBOX];    /* under the lock: accepted for it by others */
+    int inbox[LOOP_INBOX]; /* under the lock: accepted for it by others */
     int inbox_count;
     struct ApiCall *answered; /* under the lock: to be resumed */
 } ApiLoop;

@@ -11,8 +11,8 @@
 #include "worker/worker.h"
 
 typedef struct ApiOptions {
-    const char *address;      /* numeric, IPv4 or IPv6, or localhost; a loopback one */
-    uint16_t port;            /* 0: any */
+    const char *address; /* numeric, IPv4 or IPv6, or localhost; a loopback one */
+    uint16_t port;       /* 0: any */
     unsigned connections_max;
     size_t body_max_bytes;
     unsigned read_timeout_s;  /* for a whole request to arrive, and between two requests */

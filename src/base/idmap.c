@@ -4,6 +4,8 @@
 
 #include "base/base.h"
 
+enum { CAPACITY_MIN = 16 };
+
 static size_t home(const IdMap *map, uint64_t id)
 {
     uint64_t hash = (id ^ map->seed) * 0x9E3779B97F4A7C15ull;
@@ -47,24 +49,25 @@ static void place(IdMap *map, uint64_t id, void *value)
     map->slots[i] = (IdMapSlot){id, value};
 }
 
-static bool grow(IdMap *map)
+static bool resize(IdMap *map, size_t capacity)
 {
-    IdMap larger = {.seed = map->seed, .capacity = map->capacity ? map->capacity * 2 : 16};
-    larger.slots = calloc(larger.capacity, sizeof(IdMapSlot));
-    if (!larger.slots)
+    IdMap other = {.seed = map->seed, .capacity = capacity};
+    other.slots = calloc(capacity, sizeof(IdMapSlot));
+    if (!other.slots)
         return false;
     for (size_t i = 0; i < map->capacity; i++)
         if (map->slots[i].id != 0)
-            place(&larger, map->slots[i].id, map->slots[i].value);
+            place(&other, map->slots[i].id, map->slots[i].value);
     free(map->slots);
-    *map = larger;
+    *map = other;
     return true;
 }
 
 bool idmap_put(IdMap *map, uint64_t id, void *value)
 {
     BASE_ASSERT(id != 0);
-    if (map->count >= map->capacity - map->capacity / 4 && !grow(map))
+    if (map->count >= map->capacity - map->capacity / 4 &&
+        !resize(map, map->capacity ? map->capacity * 2 : CAPACITY_MIN))
         return false;
     place(map, id, value);
     return true;
@@ -92,6 +95,9 @@ void *idmap_remove(IdMap *map, uint64_t id)
     }
     map->slots[i] = (IdMapSlot){0};
     map->count--;
+    /* Far from where it would grow again. Without memory for a smaller one it stays as large. */
+    if (map->capacity > CAPACITY_MIN && map->count < map->capacity / 8)
+        resize(map, map->capacity / 2);
     return value;
 }
 

@@ -1,5 +1,6 @@
 /* idmap.h: 64-bit id -> pointer, open addressing with linear probing. Keys are not 0. The map owns
- * neither keys nor values. One thread at a time. */
+ * neither keys nor values, and takes memory for what is in it, not for what once was. One thread at
+ * a time. */
 #ifndef BASE_IDMAP_H
 #define BASE_IDMAP_H
 
@@ -21,9 +22,9 @@ typedef struct IdMap {
 
 void idmap_init(IdMap *map, uint64_t seed);
 void idmap_free(IdMap *map);
-void *idmap_get(const IdMap *map, uint64_t id); /* NULL: absent */
+void *idmap_get(const IdMap *map, uint64_t id);       /* NULL: absent */
 bool idmap_put(IdMap *map, uint64_t id, void *value); /* false: no memory, nothing changed */
-void *idmap_remove(IdMap *map, uint64_t id);    /* what was there, or NULL */
+void *idmap_remove(IdMap *map, uint64_t id);          /* what was there, or NULL */
 /* From *cursor = 0: the next value, or NULL at the end. Not while the map changes. */
 void *idmap_next(const IdMap *map, size_t *cursor);
 

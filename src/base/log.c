@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -11,6 +12,19 @@
 #include "base/strbuf.h"
 
 static const char *const LEVEL_NAMES[] = {"debug", "info", "warn", "error"};
+
+/* Relaxed wherever it is used: a line more or less around a change does not matter. */
+static atomic_int least_level = LOG_INFO;
+
+void log_setlevel(LogLevel least)
+{
+    atomic_store_explicit(&least_level, (int)least, memory_order_relaxed);
+}
+
+static bool is_dropped(LogLevel level)
+{
+    return (int)level < atomic_load_explicit(&least_level, memory_order_relaxed);
+}
 
 static void begin_line(Strbuf *line, LogLevel level)
 {
@@ -37,6 +51,8 @@ static void write_line(Strbuf *line)
 
 void log_message(LogLevel level, const char *format, ...)
 {
+    if (is_dropped(level))
+        return;
     char text[1024];
     va_list args;
     va_start(args, format);
@@ -55,6 +71,8 @@ void log_message(LogLevel level, const char *format, ...)
 void log_template(LogLevel level, uint64_t guild_id, const char *template_name, const char *text,
                   size_t length)
 {
+    if (is_dropped(level))
+        return;
     Strbuf line = STRBUF_INIT;
     begin_line(&line, level);
     strbuf_printf(&line, ",\"guild_id\":\"%" PRIu64 "\",\"template\":", guild_id);

@@ -10,6 +10,8 @@
 
 typedef enum LogLevel { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR } LogLevel;
 
+/* Lines of lower levels are dropped. LOG_INFO at first. Any thread. */
+void log_setlevel(LogLevel least);
 /* {"time":..,"level":..,"message":..}; any thread. */
 void log_message(LogLevel level, const char *format, ...) BASE_PRINTF(2, 3);
 /* A line a template printed, with the fields that say whose it is. Bytes that are no UTF-8 are

@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/strbuf.h"
+#include "khronos/sandbox.h"
 #include "luau/luau.h"
 
 enum { EXIT_WORK_FAILED = 1, EXIT_USAGE = 2 };
@@ -44,5 +45,8 @@ void cli_diagnostic(const char *path, const char *source, size_t length,
                     const luau_Diagnostic *diagnostic);
 /* A whole number from min to max; complains itself. */
 bool cli_number(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *value);
+
+/* The sandbox of all guilds, with every plugin: one reference; NULL: a complaint was printed. */
+KhronosSandbox *cli_sandbox(void);
 
 #endif

@@ -9,7 +9,6 @@
 #include "base/random.h"
 #include "cli/cli.h"
 #include "khronos/khronos.h"
-#include "plugins/plugins.h"
 #include "worker/templates.h"
 
 enum { TICK_US = 500, EVENT_MAX_BYTES = 4 << 20 };
@@ -179,13 +178,9 @@ static void show_compile_error(KhronosTemplate *t)
 static int run_template(const char *path, const RunOptions *options)
 {
     char error[512];
-    int count;
-    const KhronosPlugin *plugins = plugins_all(&count);
-    KhronosSandbox *sandbox = sandbox_new(plugins, count, error, sizeof(error));
-    if (!sandbox) {
-        cli_error("cannot build the sandbox: %s", error);
+    KhronosSandbox *sandbox = cli_sandbox();
+    if (!sandbox)
         return EXIT_WORK_FAILED;
-    }
     int exit_status = EXIT_WORK_FAILED;
     Strbuf text = STRBUF_INIT;
     KhronosEvent event;

@@ -2,6 +2,7 @@
  * for signals and ticks. */
 #include <inttypes.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
@@ -10,7 +11,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "plugins/plugins.h"
 #include "worker/templates.h"
 #include "worker/worker.h"
 
@@ -55,12 +55,19 @@ static void print_help(void)
          "  --templates FOLDER   NAME.luau, or NAME/init.luau with its files (templates)\n"
          "  --listen ADDRESS     a loopback address: 127.0.0.1, ::1, ... (127.0.0.1)\n"
          "  --port N             0 takes any free port (60000)\n"
+         "  --strategy NAME      thread-pool: guilds share threads; thread-per-guild: each has\n"
+         "                       its own; process-pool: guilds are spread over processes, so\n"
+         "                       that a crash loses one of them (thread-pool)\n"
          "  --threads N          threads that serve sockets and run guilds (one for each\n"
          "                       processor)\n"
+         "  --processes N        of the process-pool (one for each processor)\n"
          "  --memory-limit MIB   memory of a guild (20)\n"
          "  --cpu-limit MS       processor time of an execution (10000)\n"
          "  --wall-limit MS      time of an execution, waits included (600000)\n"
          "  --mailbox N          actions a guild may have waiting (1024)\n"
+         "  --tasks N            tasks a guild may have alive (10000)\n"
+         "  --idle-shrink S      a guild gives memory back after so long without work (10)\n"
+         "  --idle-destroy S     and its VM is ended; 0: never (600)\n"
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
          "POST /execute runs a template, GET /healthz tells that the server lives. Templates\n"
@@ -103,7 +110,10 @@ static void on_line(void *userdata, uint64_t guild_id, const char *template_name
                     const char *text, size_t length)
 {
     (void)userdata;
-    log_template(level == 0 ? LOG_INFO : LOG_WARN, guild_id, template_name, text, length);
+    log_template(level == 0   ? LOG_INFO
+                 : level == 1 ? LOG_WARN
+                              : LOG_ERROR,
+                 guild_id, template_name, text, length);
 }
 
 static void on_close(uv_handle_t *handle)
@@ -183,104 +193,111 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
 /* ---- Arguments --------------------------------------------------------------------------------
  */
 
-enum { TEMPLATES = 256, LISTEN, PORT, THREADS, MEMORY, CPU, WALL, MAILBOX, READ_TIMEOUT };
+enum { TEMPLATES = 256, LISTEN, STRATEGY, NUMBERS };
 
-static const char *option_name(const struct option *options, int value)
-{
-    while (options->val != value)
-        options++;
-    return options->name;
-}
+/* Options that are numbers: where each goes, and how many of that place's unit one is. */
+typedef struct NumberOption {
+    const char *name;
+    uint64_t min, max;
+    uint64_t unit;
+    enum { PLACE_INT, PLACE_UNSIGNED, PLACE_PORT, PLACE_64 } place;
+    size_t offset;
+} NumberOption;
 
-static bool set_number(int option, const char *plain_name, const char *text,
-                       ServeOptions *serve_options)
+#define WORKER_FIELD(field) offsetof(ServeOptions, worker.field)
+#define API_FIELD(field) offsetof(ServeOptions, api.field)
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "sizes are set as 64-bit numbers");
+
+static const NumberOption NUMBER_OPTIONS[] = {
+    {"port", 0, 65535, 1, PLACE_PORT, API_FIELD(port)},
+    {"threads", 1, 1024, 1, PLACE_INT, WORKER_FIELD(threads)},
+    {"processes", 1, 256, 1, PLACE_INT, WORKER_FIELD(processes)},
+    {"memory-limit", 1, 4096, 1 << 20, PLACE_64, WORKER_FIELD(limits.memory_max_bytes)},
+    {"cpu-limit", 1, 3600000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.cpu_max_ns)},
+    {"wall-limit", 1, 86400000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.wall_max_ns)},
+    {"mailbox", 1, 1000000, 1, PLACE_INT, WORKER_FIELD(limits.mailbox_max)},
+    {"tasks", 0, 1000000, 1, PLACE_INT, WORKER_FIELD(limits.tasks_max)},
+    {"idle-shrink", 0, 86400, CLOCK_NS_PER_S, PLACE_64, WORKER_FIELD(shrink_idle_ns)},
+    {"idle-destroy", 0, 31536000, CLOCK_NS_PER_S, PLACE_64, WORKER_FIELD(destroy_idle_ns)},
+    {"read-timeout", 1, 3600, 1, PLACE_UNSIGNED, API_FIELD(read_timeout_s)},
+};
+enum { NUMBER_OPTION_COUNT = BASE_ARRAY_COUNT(NUMBER_OPTIONS) };
+
+static bool set_number(const NumberOption *option, const char *text, ServeOptions *options)
 {
     uint64_t value;
     char name[40];
-    snprintf(name, sizeof(name), "--%s", plain_name);
-    switch (option) {
-    case PORT:
-        if (!cli_number(name, text, 0, 65535, &value))
-            return false;
-        serve_options->api.port = (uint16_t)value;
-        return true;
-    case THREADS:
-        if (!cli_number(name, text, 1, 1024, &value))
-            return false;
-        serve_options->worker.threads = (int)value;
-        return true;
-    case MEMORY:
-        if (!cli_number(name, text, 1, 4096, &value))
-            return false;
-        serve_options->worker.limits.memory_max_bytes = (size_t)value << 20;
-        return true;
-    case CPU:
-        if (!cli_number(name, text, 1, 3600000, &value))
-            return false;
-        serve_options->worker.limits.cpu_max_ns = value * CLOCK_NS_PER_MS;
-        return true;
-    case WALL:
-        if (!cli_number(name, text, 1, 86400000, &value))
-            return false;
-        serve_options->worker.limits.wall_max_ns = value * CLOCK_NS_PER_MS;
-        return true;
-    case READ_TIMEOUT:
-        if (!cli_number(name, text, 1, 3600, &value))
-            return false;
-        serve_options->api.read_timeout_s = (unsigned)value;
-        return true;
-    default:
-        if (!cli_number(name, text, 1, 1000000, &value))
-            return false;
-        serve_options->worker.mailbox_max = (int)value;
-        return true;
+    void *place = (char *)options + option->offset;
+    snprintf(name, sizeof(name), "--%s", option->name);
+    if (!cli_number(name, text, option->min, option->max, &value))
+        return false;
+    switch (option->place) {
+    case PLACE_INT: *(int *)place = (int)value; break;
+    case PLACE_UNSIGNED: *(unsigned *)place = (unsigned)value; break;
+    case PLACE_PORT: *(uint16_t *)place = (uint16_t)value; break;
+    default: *(uint64_t *)place = value * option->unit; break;
     }
+    return true;
+}
+
+static bool set_text(int option, char *text, ServeOptions *options)
+{
+    switch (option) {
+    case TEMPLATES:
+        options->templates = text;
+        options->templates_given = true;
+        return true;
+    case LISTEN: options->api.address = text; return true;
+    default:
+        if (worker_strategy_parse(text, &options->worker.strategy))
+            return true;
+        cli_error("--strategy: expected thread-pool, thread-per-guild or process-pool, got '%s'",
+                  text);
+        return false;
+    }
+}
+
+/* -1: go on; else the exit status. */
+static int read_options(int argc, char **argv, ServeOptions *options)
+{
+    struct option known[4 + NUMBER_OPTION_COUNT + 1] = {
+        {"help", no_argument, NULL, 'h'},
+        {"templates", required_argument, NULL, TEMPLATES},
+        {"listen", required_argument, NULL, LISTEN},
+        {"strategy", required_argument, NULL, STRATEGY},
+    };
+    for (int i = 0; i < NUMBER_OPTION_COUNT; i++)
+        known[4 + i] = (struct option){NUMBER_OPTIONS[i].name, required_argument, NULL,
+                                       NUMBERS + i};
+    for (int option; (option = cli_option(argc, argv, ":h", known)) != -1;) {
+        if (option == 'h') {
+            print_help();
+            return EXIT_SUCCESS;
+        }
+        bool good = option >= NUMBERS
+                        ? set_number(&NUMBER_OPTIONS[option - NUMBERS], optarg, options)
+                        : option >= TEMPLATES && set_text(option, optarg, options);
+        if (!good)
+            return EXIT_USAGE;
+    }
+    if (optind == argc)
+        return -1;
+    cli_error("serve: '%s' is too much. See template-worker serve --help", argv[optind]);
+    return EXIT_USAGE;
 }
 
 int cmd_serve(int argc, char **argv)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
-                                            {"templates", required_argument, NULL, TEMPLATES},
-                                            {"listen", required_argument, NULL, LISTEN},
-                                            {"port", required_argument, NULL, PORT},
-                                            {"threads", required_argument, NULL, THREADS},
-                                            {"memory-limit", required_argument, NULL, MEMORY},
-                                            {"cpu-limit", required_argument, NULL, CPU},
-                                            {"wall-limit", required_argument, NULL, WALL},
-                                            {"mailbox", required_argument, NULL, MAILBOX},
-                                            {"read-timeout", required_argument, NULL, READ_TIMEOUT},
-                                            {0}};
-    ServeOptions serve_options = {.templates = "templates"};
-    worker_default_options(&serve_options.worker);
-    api_default_options(&serve_options.api);
-    for (int option; (option = cli_option(argc, argv, ":h", options)) != -1;) {
-        switch (option) {
-        case 'h': print_help(); return EXIT_SUCCESS;
-        case TEMPLATES:
-            serve_options.templates = optarg;
-            serve_options.templates_given = true;
-            break;
-        case LISTEN: serve_options.api.address = optarg; break;
-        case '?': return EXIT_USAGE;
-        default:
-            if (!set_number(option, option_name(options, option), optarg, &serve_options))
-                return EXIT_USAGE;
-            break;
-        }
-    }
-    if (optind < argc) {
-        cli_error("serve: '%s' is too much. See template-worker serve --help", argv[optind]);
-        return EXIT_USAGE;
-    }
-    char error[256];
-    int count;
-    const KhronosPlugin *plugins = plugins_all(&count);
-    KhronosSandbox *sandbox = sandbox_new(plugins, count, error, sizeof(error));
-    if (!sandbox) {
-        cli_error("serve: cannot build the sandbox: %s", error);
+    ServeOptions options = {.templates = "templates"};
+    worker_default_options(&options.worker);
+    api_default_options(&options.api);
+    int exit_status = read_options(argc, argv, &options);
+    if (exit_status >= 0)
+        return exit_status;
+    KhronosSandbox *sandbox = cli_sandbox();
+    if (!sandbox)
         return EXIT_WORK_FAILED;
-    }
-    int exit_status = serve(&serve_options, sandbox);
+    exit_status = serve(&options, sandbox);
     sandbox_release(sandbox);
     return exit_status;
 }

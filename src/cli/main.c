@@ -8,6 +8,8 @@
 
 #include "base/jsontext.h"
 #include "cli/cli.h"
+#include "plugins/plugins.h"
+#include "worker/worker.h"
 
 #define VERSION LUAU_VERSION
 enum { SOURCE_MAX_BYTES = 64 << 20 };
@@ -152,6 +154,17 @@ bool cli_number(const char *option, const char *text, uint64_t min, uint64_t max
     return true;
 }
 
+KhronosSandbox *cli_sandbox(void)
+{
+    char error[256];
+    int count;
+    const KhronosPlugin *plugins = plugins_all(&count);
+    KhronosSandbox *sandbox = sandbox_new(plugins, count, error, sizeof(error));
+    if (!sandbox)
+        cli_error("cannot build the sandbox: %s", error);
+    return sandbox;
+}
+
 static const struct Command *find_command(const char *name)
 {
     for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
@@ -190,6 +203,8 @@ static int help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);
+    if (worker_is_child(argc, argv))
+        return worker_child_main(argc, argv, cli_sandbox);
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
         return help(argc, argv);

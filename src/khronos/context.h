@@ -1,22 +1,33 @@
-/* context.h: `ctx`, what a template knows about its run. A value by itself: it holds copies, so a
- * template may keep it as long as it likes. */
+/* context.h: `ctx`, what a template knows about its run and what it may do.
+ *
+ * A userdata of its own tag, which nothing but context_push makes and nothing changes. It holds
+ * copies of all it tells, in one block, so a template may keep it as long as it likes: it pins no
+ * execution and no version of a template, and needs no destructor. Tables are made when they are
+ * asked for.
+ *
+ * Its capabilities are those of the template's version, narrowed to what the caller of the
+ * execution allows, narrowed again by withlimits. */
 #ifndef KHRONOS_CONTEXT_H
 #define KHRONOS_CONTEXT_H
 
 #include <stddef.h>
 #include <stdint.h>
 
+#include "khronos/caps.h"
+#include "khronos/khronos.h"
 #include "luau/luau.h"
 
-typedef struct ContextFields {
-    uint64_t guild_id;
-    const char *template_name;
-    uint32_t template_version;
-    const char *execution_id;
-    size_t memory_limit_bytes;
-} ContextFields;
+void context_open(lua_State *L); /* while the image is built */
+/* Pushes the context of an execution (caller, template_version and id are read; nothing is kept).
+ * Polls. [m] */
+void context_push(lua_State *L, uint64_t guild_id, const KhronosExecution *x);
 
-void context_open(lua_State *L);                              /* while the image is built */
-void context_push(lua_State *L, const ContextFields *fields); /* [m] */
+/* For natives that act for a template: the argument must be a context (else a type error) ... */
+void context_check(lua_State *L, int arg);
+/* ... that has the capability: `this call needs the capability 'kv:get'`. */
+void context_require(lua_State *L, int arg, const char *cap);
+uint64_t context_guild(lua_State *L, int arg);
+/* Its capabilities, which live as long as the context does. */
+KhronosCaps context_caps(lua_State *L, int arg);
 
 #endif

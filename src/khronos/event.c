@@ -1,12 +1,20 @@
 #include "khronos/event.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "khronos/interop.h"
 
 enum { NAME, DATA, BASE_NAME, AUTHOR, ID, SCOPES, FIELD_COUNT };
 static const char *const FIELDS[FIELD_COUNT] = {"name",   "data", "base_name",
                                                 "author", "id",   "scopes"};
+
+int event_comparetexts(EventText a, EventText b)
+{
+    size_t shorter = a.length < b.length ? a.length : b.length;
+    int order = shorter > 0 ? memcmp(a.data, b.data, shorter) : 0;
+    return order != 0 ? order : (a.length > b.length) - (a.length < b.length);
+}
 
 static bool read_text(JsonObject *o, EventText *text, bool may_be_null)
 {
@@ -23,21 +31,44 @@ static bool read_text(JsonObject *o, EventText *text, bool may_be_null)
     return true;
 }
 
-/* Scopes choose among subscribed templates; a single execution only checks their form. */
-static bool read_scopes(JsonObject *o)
+/* Complains about one scope, by its number. */
+static bool fail_scope(JsonObject *o, int index, const char *text)
+{
+    if (o->reader->error)
+        return jsonobj_fail(o, text); /* the text is no JSON: that is said instead */
+    if (o->error[0] == '\0')
+        snprintf(o->error, o->error_size, "%s/%s/%d: %s", o->pointer, FIELDS[SCOPES], index, text);
+    return false;
+}
+
+static bool read_scope(JsonObject *o, int index)
 {
     JsonString scope;
+    if (index == EVENT_SCOPES_MAX)
+        return jsonobj_fail(o, "more than 32 scopes");
+    if (json_peek(o->reader) != JSON_STRING || !json_string(o->reader, &scope))
+        return fail_scope(o, index, "expected a string");
+    if (scope.length == 0)
+        return fail_scope(o, index, "must not be empty");
+    if (json_unescaped_length(&scope) > EVENT_SCOPE_MAX)
+        return fail_scope(o, index, "longer than 64 bytes");
+    return true;
+}
+
+static bool read_scopes(JsonObject *o, EventText *scopes)
+{
     JsonReader *r = o->reader;
-    int count = 0;
-    if (json_peek(r) != JSON_ARRAY || !json_enter(r))
+    if (json_peek(r) != JSON_ARRAY)
         return jsonobj_fail(o, "expected an array of strings");
-    while (json_element(r)) {
-        if (json_peek(r) != JSON_STRING || !json_string(r, &scope))
-            return jsonobj_fail(o, "expected an array of strings");
-        if (++count > EVENT_SCOPES_MAX)
-            return jsonobj_fail(o, "more than 32 scopes");
-    }
-    return !r->error || jsonobj_fail(o, "expected an array of strings");
+    const char *start = r->p;
+    json_enter(r);
+    for (int index = 0; json_element(r); index++)
+        if (!read_scope(o, index))
+            return false;
+    if (r->error)
+        return jsonobj_fail(o, "expected an array of strings");
+    *scopes = (EventText){start, (size_t)(r->p - start)};
+    return true;
 }
 
 bool event_read(JsonReader *reader, const char *pointer, KhronosEvent *event, char *error,
@@ -58,7 +89,7 @@ bool event_read(JsonReader *reader, const char *pointer, KhronosEvent *event, ch
         case BASE_NAME: read_text(&o, &event->base_name, false); break;
         case AUTHOR: read_text(&o, &event->author, true); break;
         case ID: read_text(&o, &event->id, true); break;
-        default: read_scopes(&o); break;
+        default: read_scopes(&o, &event->scopes); break;
         }
     }
     return jsonobj_require(&o, 1u << NAME);

@@ -20,10 +20,15 @@ typedef struct KhronosEvent {
     EventText author;
     EventText id;
     EventText data;   /* JSON, already checked; absent: null */
-    EventText scopes; /* JSON array of strings, already checked; absent: none */
+    EventText scopes; /* JSON array of strings, already checked; absent: none. Not shown to
+                         templates: it chooses among the subscribed ones (template_matches) */
 } KhronosEvent;
 
-enum { EVENT_TEXT_MAX = 256, EVENT_SCOPES_MAX = 32 };
+/* Scopes: at most 32, of 1 to 64 bytes each. */
+enum { EVENT_TEXT_MAX = 256, EVENT_SCOPES_MAX = 32, EVENT_SCOPE_MAX = 64 };
+
+/* Order of their bytes: negative, 0, positive. */
+int event_comparetexts(EventText a, EventText b);
 
 /* Reads an Event object: name (required), data, base_name, author, id, scopes. The text is writable
  * (jsonobject.h). False: a complaint in error, which begins with `pointer`. */

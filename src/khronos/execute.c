@@ -115,15 +115,8 @@ static void take_results(lua_State *L, Run *run)
 
 static void push_arguments(lua_State *L, KhronosRuntime *rt, KhronosExecution *x)
 {
-    ContextFields fields = {
-        .guild_id = rt->guild_id,
-        .template_name = template_name(x->template_version),
-        .template_version = template_version(x->template_version),
-        .execution_id = x->id,
-        .memory_limit_bytes = rt->limits->memory_max_bytes,
-    };
     event_push(L, x->event, x->id);
-    context_push(L, &fields);
+    context_push(L, rt->guild_id, x);
 }
 
 /* There must be something to run; false: x says why not. */

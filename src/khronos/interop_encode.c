@@ -1,6 +1,8 @@
 /* The writer: Luau values to JSON text. An explicit stack of frames, no recursion; the tables are
  * read in place, which is sound because nothing of the tenant runs meanwhile and objects keep their
- * address. Whatever may poll does so with the writer in a state that can be dropped. */
+ * address. The tables that are open stand on the VM's stack, and so does a member's value while its
+ * name is written: the account may collect, and a weak table does not keep what it refers to.
+ * Whatever may poll does so with the writer in a state that can be dropped. */
 #include <math.h>
 #include <stdio.h>
 
@@ -290,6 +292,24 @@ static bool put_value(Encoder *e, Value v)
     }
 }
 
+static void anchor(Encoder *e, Value v)
+{
+    lua_State *L = e->L;
+    if (BASE_UNLIKELY(L->ci->top - L->top < 8))
+        lua_rawcheckstack(L, 32);
+    *L->top++ = v;
+}
+
+/* Puts the value on top, which goes unless its table is open now. */
+static bool put_anchored(Encoder *e)
+{
+    int depth = e->depth;
+    bool ok = put_value(e, e->L->top[-1]);
+    if (e->depth == depth)
+        e->L->top--;
+    return ok;
+}
+
 static void next_item(Encoder *e, Frame *frame)
 {
     if (!frame->empty)
@@ -325,13 +345,14 @@ static bool put_member(Encoder *e, Frame *frame, bool *done)
         }
         luau_poll(e->L);
     }
+    anchor(e, value);
     next_item(e, frame);
     bool ok = val_isstring(frame->key) ? put_text(e, val_string(frame->key))
                                        : put_integer_key(e, frame);
     if (!ok)
         return false;
     strbuf_puts(e->out, e->writer->pretty ? ": " : ":");
-    return put_value(e, value);
+    return put_anchored(e);
 }
 
 static bool put_element(Encoder *e, Frame *frame, bool *done)
@@ -341,12 +362,14 @@ static bool put_element(Encoder *e, Frame *frame, bool *done)
         return true;
     }
     next_item(e, frame);
-    return put_value(e, luT_getint(frame->table, frame->next++));
+    anchor(e, luT_getint(frame->table, frame->next++));
+    return put_anchored(e);
 }
 
 static bool encode(Encoder *e, Value root)
 {
-    if (!put_value(e, root))
+    anchor(e, root);
+    if (!put_anchored(e))
         return false;
     while (e->depth > 0) {
         Frame *frame = &e->frames[e->depth - 1];
@@ -355,6 +378,7 @@ static bool encode(Encoder *e, Value root)
             return false;
         if (done) {
             e->depth--;
+            e->L->top--;
             if (!frame->empty)
                 put_newline(e);
             strbuf_putc(e->out, frame->array ? ']' : '}');
@@ -368,6 +392,8 @@ static bool encode(Encoder *e, Value root)
 bool interop_encode(lua_State *L, int index, const InteropWriter *writer, InteropError *error)
 {
     error->text[0] = '\0';
+    Value root = luE_value(L, index);
+    int top = (int)(L->top - L->base);
     interop_pusharraymeta(L);
     Table *array_meta = val_istable(L->top[-1]) ? val_table(L->top[-1]) : NULL;
     lua_pop(L, 1);
@@ -378,7 +404,8 @@ bool interop_encode(lua_State *L, int index, const InteropWriter *writer, Intero
                  .charged = writer->out->capacity,
                  .array_meta = array_meta};
     size_t before = e.charged;
-    bool ok = encode(&e, luE_value(L, index));
+    bool ok = encode(&e, root);
+    L->top = L->base + top;
     if (e.charged > before)
         luau_charge(L, -(ptrdiff_t)(e.charged - before));
     return ok;

@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "base/clock.h"
+#include "khronos/codecache.h"
 #include "khronos/runtime.h"
 
 enum { SCRATCH_KEPT_BYTES = 16384 };
@@ -82,6 +83,8 @@ void khronos_free(KhronosRuntime *rt)
 
 void khronos_discard(KhronosRuntime *rt)
 {
+    /* Before its address can be another VM's. */
+    codecache_release_owner(sandbox_codecache(rt->sandbox), rt->L);
     luau_discard(rt->L);
     free_rest(rt);
 }

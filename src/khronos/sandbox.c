@@ -1,6 +1,7 @@
 #include "khronos/sandbox.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@ struct KhronosSandbox {
     atomic_int refs;
     uint64_t made_ns;
     luau_Image *image;
+    CodeCache *codecache;
 };
 
 typedef struct Opening {
@@ -257,6 +259,13 @@ KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error
         free(sandbox);
         return NULL;
     }
+    sandbox->codecache = codecache_new(sandbox->image, CODECACHE_UNUSED_MAX_BYTES);
+    if (!sandbox->codecache) {
+        snprintf(error, size, "not enough memory");
+        luau_image_release(sandbox->image);
+        free(sandbox);
+        return NULL;
+    }
     return sandbox;
 }
 
@@ -269,6 +278,7 @@ KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox)
 void sandbox_release(KhronosSandbox *sandbox)
 {
     if (sandbox && atomic_fetch_sub_explicit(&sandbox->refs, 1, memory_order_acq_rel) == 1) {
+        codecache_free(sandbox->codecache);
         luau_image_release(sandbox->image);
         free(sandbox);
     }
@@ -277,6 +287,11 @@ void sandbox_release(KhronosSandbox *sandbox)
 luau_Image *sandbox_image(const KhronosSandbox *sandbox)
 {
     return sandbox->image;
+}
+
+CodeCache *sandbox_codecache(const KhronosSandbox *sandbox)
+{
+    return sandbox->codecache;
 }
 
 int sandbox_pushplugin(lua_State *L, const char *path, size_t length, int *known_namespace)

@@ -17,6 +17,7 @@
 
 #include <stddef.h>
 
+#include "khronos/codecache.h"
 #include "luau/luau.h"
 
 /* Stable id of a field of base["@worker"] (luau_image_push). */
@@ -37,6 +38,8 @@ KhronosSandbox *sandbox_new(const KhronosPlugin *plugins, int count, char *error
 KhronosSandbox *sandbox_retain(KhronosSandbox *sandbox);
 void sandbox_release(KhronosSandbox *sandbox);            /* NULL is fine */
 luau_Image *sandbox_image(const KhronosSandbox *sandbox); /* borrowed */
+/* The code of all templates, compiled against the image. Borrowed. */
+CodeCache *sandbox_codecache(const KhronosSandbox *sandbox);
 
 void sandbox_pushenv(lua_State *L); /* [m] */
 /* Pushes the module and returns 1; or returns 0 and pushes nothing: *known_namespace tells whether

@@ -1,25 +1,18 @@
 #include "khronos/template.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/base.h"
-
-/* Tree and code of the worst file of 1 MiB. */
-#define COMPILE_BYTES_MAX ((size_t)256 << 20)
+#include "khronos/subscriptions.h"
 
 typedef struct TemplateFile {
     char *path;
-    char *chunkname; /* "@" and the name shown */
     size_t length;
-    bool is_code;
-    char *source; /* under the lock, until compiled */
-    _Atomic(luau_Module *) module;
-    luau_Diagnostic *diagnostic; /* under the lock; set when the compilation failed */
-    bool compiling;              /* under the lock; by a VM that may be parked */
+    Code *code;      /* NULL: a file that is no code, whose name and source follow */
+    char *chunkname; /* "@" and the name shown */
+    char *source;
 } TemplateFile;
 
 struct KhronosTemplate {
@@ -28,10 +21,13 @@ struct KhronosTemplate {
     int file_count;
     size_t bytes;
     KhronosSandbox *sandbox;
-    TemplateFile *files; /* in the order of their paths once sorted by insertion */
+    TemplateFile *files; /* in the order of their paths */
     char *shown_prefix;
     char *problem;
-    pthread_mutex_t lock;
+    bool keep_sources;
+    TemplateMeta meta;
+    void *meta_memory; /* what meta points into, or NULL */
+    Subscriptions subscriptions;
     char name[TEMPLATE_NAME_MAX + 1];
 };
 
@@ -49,6 +45,10 @@ bool template_name_valid(const char *name, size_t length)
     return true;
 }
 
+static const char *const ALL_CAPABILITIES[] = {"*"};
+static const TemplateMeta DEFAULT_META = {
+    .capabilities = ALL_CAPABILITIES, .capability_count = 1, .enabled = true};
+
 KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_t version,
                               const char *shown_prefix)
 {
@@ -61,8 +61,8 @@ KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_
         return NULL;
     }
     atomic_init(&t->refs, 1);
-    pthread_mutex_init(&t->lock, NULL);
     t->version = version;
+    t->meta = DEFAULT_META;
     t->sandbox = sandbox_retain(sandbox);
     snprintf(t->name, sizeof(t->name), "%s", name);
     return t;
@@ -92,28 +92,53 @@ static bool check_limits(const KhronosTemplate *t, const char *path, size_t leng
     return false;
 }
 
+/* Fills in code, or chunkname and source; takes source. */
+static bool make_file(KhronosTemplate *t, TemplateFile *file, const char *shown, char *source)
+{
+    char *chunkname;
+    int made = shown ? asprintf(&chunkname, "@%s", shown)
+                     : asprintf(&chunkname, "@%s%s", t->shown_prefix, file->path);
+    if (made < 0) {
+        free(source);
+        return false;
+    }
+    if (!is_code(file->path)) {
+        file->chunkname = chunkname;
+        file->source = source;
+        return true;
+    }
+    file->code = codecache_add(sandbox_codecache(t->sandbox), chunkname, source, file->length,
+                               t->keep_sources);
+    free(chunkname);
+    return file->code != NULL;
+}
+
+static void free_file(KhronosTemplate *t, TemplateFile *file)
+{
+    if (file->code)
+        codecache_drop(sandbox_codecache(t->sandbox), file->code, t->keep_sources);
+    free(file->path);
+    free(file->chunkname);
+    free(file->source);
+}
+
 bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
                       size_t length, char *error, size_t error_size)
 {
-    TemplateFile file = {.source = source, .length = length, .is_code = is_code(path)};
     if (!check_limits(t, path, length, error, error_size)) {
         free(source);
         return false;
     }
-    int made = shown ? asprintf(&file.chunkname, "@%s", shown)
-                     : asprintf(&file.chunkname, "@%s%s", t->shown_prefix, path);
-    file.path = strdup(path);
+    TemplateFile file = {.path = strdup(path), .length = length};
     TemplateFile *files = realloc(t->files, ((size_t)t->file_count + 1) * sizeof(*files));
     if (files)
         t->files = files;
-    if (made < 0 || !file.path || !files) {
-        snprintf(error, error_size, "not enough memory");
-        if (made >= 0)
-            free(file.chunkname);
-        free(file.path);
+    if (!file.path || !files || !source) {
         free(source);
-        return false;
+        goto no_memory;
     }
+    if (!make_file(t, &file, shown, source))
+        goto no_memory;
     int at = t->file_count++;
     while (at > 0 && strcmp(t->files[at - 1].path, path) > 0) {
         t->files[at] = t->files[at - 1];
@@ -122,6 +147,17 @@ bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, c
     t->files[at] = file;
     t->bytes += length;
     return true;
+
+no_memory:
+    free(file.path);
+    snprintf(error, error_size, "not enough memory");
+    return false;
+}
+
+void template_keepsources(KhronosTemplate *t)
+{
+    BASE_ASSERT(t->file_count == 0);
+    t->keep_sources = true;
 }
 
 KhronosTemplate *template_retain(KhronosTemplate *t)
@@ -132,31 +168,28 @@ KhronosTemplate *template_retain(KhronosTemplate *t)
 
 void template_release(KhronosTemplate *t)
 {
-    /* acq_rel: the last one sees what every other holder compiled. */
+    /* acq_rel: the last one frees what every other holder was done with. */
     if (!t || atomic_fetch_sub_explicit(&t->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (int i = 0; i < t->file_count; i++) {
-        TemplateFile *file = &t->files[i];
-        luau_Module *module = atomic_load_explicit(&file->module, memory_order_relaxed);
-        if (module)
-            luau_module_release(module);
-        free(file->path);
-        free(file->chunkname);
-        free(file->source);
-        free(file->diagnostic);
-    }
+    for (int i = 0; i < t->file_count; i++)
+        free_file(t, &t->files[i]);
     free(t->files);
     free(t->shown_prefix);
     free(t->problem);
-    pthread_mutex_destroy(&t->lock);
+    free(t->meta_memory);
+    subscriptions_free(&t->subscriptions);
     sandbox_release(t->sandbox);
     free(t);
 }
 
-void template_setproblem(KhronosTemplate *t, const char *text)
+bool template_setproblem(KhronosTemplate *t, const char *text)
 {
+    char *problem = strdup(text);
+    if (!problem)
+        return false;
     free(t->problem);
-    t->problem = strdup(text);
+    t->problem = problem;
+    return true;
 }
 
 const char *template_problem(const KhronosTemplate *t)
@@ -184,9 +217,14 @@ const char *template_path(const KhronosTemplate *t, int file)
     return t->files[file].path;
 }
 
+static const char *chunkname_of(const TemplateFile *file)
+{
+    return file->code ? code_chunkname(file->code) : file->chunkname;
+}
+
 const char *template_shown(const KhronosTemplate *t, int file)
 {
-    return t->files[file].chunkname + 1;
+    return chunkname_of(&t->files[file]) + 1;
 }
 
 int template_find(const KhronosTemplate *t, const char *path)
@@ -208,7 +246,7 @@ int template_find(const KhronosTemplate *t, const char *path)
 int template_findchunk(const KhronosTemplate *t, const char *chunkname)
 {
     for (int i = 0; i < t->file_count; i++)
-        if (strcmp(t->files[i].chunkname, chunkname) == 0)
+        if (strcmp(chunkname_of(&t->files[i]), chunkname) == 0)
             return i;
     return -1;
 }
@@ -230,105 +268,96 @@ bool template_hasdirectory(const KhronosTemplate *t, const char *path)
     return false;
 }
 
-const char *template_source(const KhronosTemplate *t, int file, size_t *length)
+const char *template_source(const KhronosTemplate *t, int index, size_t *length)
 {
-    *length = t->files[file].length;
-    return t->files[file].source;
-}
-
-static int poll_vm(void *L)
-{
-    return luau_pollkill(L);
-}
-
-/* Without the lock: nobody else touches the source while it is compiled. */
-static luau_Module *compile(KhronosTemplate *t, TemplateFile *file, lua_State *L,
-                            luau_Diagnostic *diagnostic)
-{
-    luau_CompileOptions options;
-    luau_compile_defaults(&options);
-    options.image = sandbox_image(t->sandbox);
-    options.memory_max_bytes = COMPILE_BYTES_MAX;
-    options.poll = L ? poll_vm : NULL;
-    options.poll_userdata = L;
-    return luau_compile(file->source, file->length, file->chunkname, &options, diagnostic);
-}
-
-static void keep_locked(TemplateFile *file, luau_Module *module, const luau_Diagnostic *diagnostic)
-{
-    if (!module) {
-        if (strcmp(diagnostic->message, "not enough memory") == 0)
-            return; /* may go better next time */
-        file->diagnostic = malloc(sizeof(*diagnostic));
-        if (file->diagnostic)
-            *file->diagnostic = *diagnostic;
-        return;
-    }
-    free(file->source);
-    file->source = NULL;
-    /* Release: who loads the pointer without the lock sees the finished module. */
-    atomic_store_explicit(&file->module, module, memory_order_release);
-}
-
-/* True: there is an answer, a module or NULL. False: it is to be compiled. */
-static bool look_locked(TemplateFile *file, luau_Module **module, luau_Diagnostic *diagnostic)
-{
-    *module = atomic_load_explicit(&file->module, memory_order_relaxed);
-    if (!*module && file->diagnostic)
-        *diagnostic = *file->diagnostic;
-    return *module || file->diagnostic;
+    const TemplateFile *file = &t->files[index];
+    const char *source = file->source;
+    if (file->code)
+        source = codecache_source(sandbox_codecache(t->sandbox), file->code, t->keep_sources);
+    *length = source ? file->length : 0;
+    return source;
 }
 
 luau_Module *template_module(KhronosTemplate *t, int index, luau_Diagnostic *diagnostic)
 {
-    TemplateFile *file = &t->files[index];
-    luau_Module *module;
-    pthread_mutex_lock(&t->lock);
-    if (!look_locked(file, &module, diagnostic)) {
-        BASE_ASSERT(!file->compiling);
-        module = compile(t, file, NULL, diagnostic);
-        keep_locked(file, module, diagnostic);
-    }
-    pthread_mutex_unlock(&t->lock);
-    return module;
-}
-
-/* Is it this VM's turn to compile? */
-static bool take_turn(KhronosTemplate *t, TemplateFile *file, bool *done, luau_Module **module,
-                      luau_Diagnostic *diagnostic)
-{
-    pthread_mutex_lock(&t->lock);
-    *done = look_locked(file, module, diagnostic);
-    bool mine = !*done && !file->compiling;
-    file->compiling |= mine;
-    pthread_mutex_unlock(&t->lock);
-    return mine;
+    return template_compile(NULL, t, index, diagnostic);
 }
 
 luau_Module *template_compile(lua_State *L, KhronosTemplate *t, int index,
                               luau_Diagnostic *diagnostic)
 {
-    TemplateFile *file = &t->files[index];
-    luau_Module *module = atomic_load_explicit(&file->module, memory_order_acquire);
-    if (module)
-        return module;
-    for (bool done = false;;) {
-        bool mine = take_turn(t, file, &done, &module, diagnostic);
-        if (done)
-            return module;
-        if (mine) {
-            module = compile(t, file, L, diagnostic);
-            bool stopped = !module && luau_pollkill(L);
-            pthread_mutex_lock(&t->lock);
-            file->compiling = false;
-            if (!stopped)
-                keep_locked(file, module, diagnostic);
-            pthread_mutex_unlock(&t->lock);
-            if (!stopped)
-                return module;
-        }
-        /* Another VM compiles: look again at the next turn. Or this one is to be killed. */
-        luau_preempt(L);
-        luau_poll(L);
+    BASE_ASSERT(t->files[index].code);
+    return codecache_compile(sandbox_codecache(t->sandbox), t->files[index].code, L, diagnostic);
+}
+
+/* ---- What a template says of itself -----------------------------------------------------------
+ */
+
+static const char **copy_texts(const char *const *texts, int count, const char **array, char **room)
+{
+    for (int i = 0; i < count; i++) {
+        size_t size = strlen(texts[i]) + 1;
+        array[i] = memcpy(*room, texts[i], size);
+        *room += size;
     }
+    return array + count;
+}
+
+static size_t bytes_of(const char *const *texts, int count)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += strlen(texts[i]) + 1;
+    return bytes;
+}
+
+/* A copy in one piece of memory: the arrays, then the texts. */
+static void *copy_meta(const TemplateMeta *meta, TemplateMeta *copy)
+{
+    size_t pointers = (size_t)(meta->event_count + meta->capability_count) * sizeof(char *);
+    size_t description = meta->description ? strlen(meta->description) + 1 : 0;
+    void *memory = malloc(pointers + description + bytes_of(meta->events, meta->event_count) +
+                          bytes_of(meta->capabilities, meta->capability_count) + 1);
+    if (!memory)
+        return NULL;
+    const char **array = memory;
+    char *room = (char *)memory + pointers;
+    *copy = *meta;
+    copy->events = array;
+    array = copy_texts(meta->events, meta->event_count, array, &room);
+    copy->capabilities = array;
+    copy_texts(meta->capabilities, meta->capability_count, array, &room);
+    if (description)
+        copy->description = memcpy(room, meta->description, description);
+    return memory;
+}
+
+bool template_setmeta(KhronosTemplate *t, const TemplateMeta *meta, char *error, size_t error_size)
+{
+    TemplateMeta copy;
+    Subscriptions subscriptions;
+    if (!subscriptions_check(meta, error, error_size))
+        return false;
+    void *memory = copy_meta(meta, &copy);
+    if (!memory || !subscriptions_make(&subscriptions, copy.events, copy.event_count)) {
+        free(memory);
+        snprintf(error, error_size, "not enough memory");
+        return false;
+    }
+    free(t->meta_memory);
+    subscriptions_free(&t->subscriptions);
+    t->meta = copy;
+    t->meta_memory = memory;
+    t->subscriptions = subscriptions;
+    return true;
+}
+
+const TemplateMeta *template_meta(const KhronosTemplate *t)
+{
+    return &t->meta;
+}
+
+bool template_matches(const KhronosTemplate *t, const KhronosEvent *event)
+{
+    return t->meta.enabled && !t->problem && subscriptions_match(&t->subscriptions, event);
 }

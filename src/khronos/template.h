@@ -1,9 +1,10 @@
-/* template.h: one version of a template: its files, and their code once somebody ran it.
+/* template.h: one version of a template: its files, what it says of itself, and its code once
+ * somebody ran it.
  *
- * Immutable but for the lazily compiled modules, reference counted, any thread. A running execution
- * holds a reference, so it keeps its version when a newer one takes the name. Sources are compiled
- * at most once per process, by whoever needs them first; a source is dropped when its code is
- * there. */
+ * Immutable but for the code that is compiled when it is first needed, reference counted, any
+ * thread. A running execution holds a reference, so it keeps its version when a newer one takes the
+ * name. Code belongs to the process (codecache.h): equal files of versions, templates and guilds
+ * share it, it is compiled once, and a source is dropped when its code is there. */
 #ifndef KHRONOS_TEMPLATE_H
 #define KHRONOS_TEMPLATE_H
 
@@ -32,6 +33,9 @@ KhronosTemplate *template_new(KhronosSandbox *sandbox, const char *name, uint32_
  * path. Takes source (malloc'd), also when it fails: false, text in error (limits, memory). */
 bool template_addfile(KhronosTemplate *t, const char *path, const char *shown, char *source,
                       size_t length, char *error, size_t error_size);
+/* Sources stay when their code is there, to send them elsewhere. Before files are added. */
+void template_keepsources(KhronosTemplate *t);
+
 /* What a template says of itself. */
 typedef struct TemplateMeta {
     const char *description;   /* NULL: none */
@@ -41,19 +45,27 @@ typedef struct TemplateMeta {
     int capability_count;
     bool enabled;
 } TemplateMeta;
-enum { TEMPLATE_EVENTS_MAX = 256, TEMPLATE_CAPABILITIES_MAX = 256, TEMPLATE_LABEL_MAX = 128 };
+/* Events and capabilities have 1 to 128 bytes of UTF-8 without control characters. Names and scopes
+ * of events are not empty and have no brackets; "*" stands in a capability only as said above. */
+enum {
+    TEMPLATE_EVENTS_MAX = 256,
+    TEMPLATE_CAPABILITIES_MAX = 256,
+    TEMPLATE_LABEL_MAX = 128,
+    TEMPLATE_DESCRIPTION_MAX = 4096
+};
 
-/* Copies meta (before the template is shared). False: text in error (too many, bad names). Without
- * it a template has no events, all capabilities ("*"), and is enabled. */
+/* Copies meta (before the template is shared). False: text in error: a JSON pointer to what is
+ * wrong
+ * ("/events/3"), the entry, and why; the template is as it was. Without it a template has no
+ * events, all capabilities ("*"), and is enabled. */
 bool template_setmeta(KhronosTemplate *t, const TemplateMeta *meta, char *error, size_t error_size);
-const TemplateMeta *template_meta(const KhronosTemplate *t);
-/* Is an enabled template subscribed to the event: lists its name, its base name, or either with one
- * of its scopes in brackets. */
+const TemplateMeta *template_meta(const KhronosTemplate *t); /* lives with the template */
+/* Is an enabled template without a problem subscribed to the event: lists its name, its base name,
+ * or either with one of its scopes in brackets. */
 bool template_matches(const KhronosTemplate *t, const KhronosEvent *event);
-/* Sources stay when their code is there (before the template is shared): to send them elsewhere. */
-void template_keepsources(KhronosTemplate *t);
-/* The files could not be loaded: every run ends with this text as its compile error. */
-void template_setproblem(KhronosTemplate *t, const char *text);
+/* The files could not be loaded: every run ends with this text as its compile error, and no event
+ * matches. Before the template is shared. False: no memory. */
+bool template_setproblem(KhronosTemplate *t, const char *text);
 const char *template_problem(const KhronosTemplate *t); /* NULL: none */
 KhronosTemplate *template_retain(KhronosTemplate *t);
 void template_release(KhronosTemplate *t); /* NULL is fine */
@@ -69,11 +81,12 @@ int template_findchunk(const KhronosTemplate *t, const char *chunkname);
 /* init.luau or init.lua; -1: none. */
 int template_entry(const KhronosTemplate *t);
 bool template_hasdirectory(const KhronosTemplate *t, const char *path); /* "" is the root */
-/* The source, or NULL once it was compiled. Lives with the template. */
+/* The source; lives with the template. NULL (and length 0): its code took its place, which is never
+ * so where sources are kept, for files that are no code, and for code that failed to compile. */
 const char *template_source(const KhronosTemplate *t, int file, size_t *length);
 
 /* A file's code (borrowed, lives with the template), compiled now if need be; NULL: *diagnostic
- * says why. Not while a VM may be compiling it. */
+ * says why. Never waits for a VM. Not for files that are no code (.luaurc). */
 luau_Module *template_module(KhronosTemplate *t, int file, luau_Diagnostic *diagnostic);
 /* The same on behalf of a VM, which is preempted like any other that runs long, and waits if
  * another one is compiling the file. Does not return when it is killed. [e] */

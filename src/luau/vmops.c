@@ -305,16 +305,11 @@ bool luV_rawequal(Value a, Value b)
     return false;
 }
 
-static Table *equality_metatable(Value v)
-{
-    return val_istable(v) ? val_table(v)->meta : val_isuserdata(v) ? val_udata(v)->meta : NULL;
-}
-
 bool luV_equal(lua_State *L, Value a, Value b)
 {
     if (val_tag(a) != val_tag(b) || (!val_istable(a) && !val_isuserdata(a)))
         return luV_rawequal(a, b);
-    Table *left = equality_metatable(a), *right = equality_metatable(b);
+    Table *left = luTM_metatable(L, a), *right = luTM_metatable(L, b);
     Value tm = luTM_fast(left, TM_EQ);
     if (val_isnil(tm) || (left != right && !luV_rawequal(tm, luTM_fast(right, TM_EQ))))
         return a.u == b.u;

@@ -5,6 +5,8 @@
 static const KhronosPlugin PLUGINS[] = {
     {"@antiraid", "interop", plugin_interop_open},
     {"@antiraid", "json", plugin_json_open},
+    {"@antiraid", "luau", plugin_luau_open},
+    {"@antiraid", "typesext", plugin_typesext_open},
 };
 
 const KhronosPlugin *plugins_all(int *count)

@@ -12,5 +12,7 @@ const KhronosPlugin *plugins_all(int *count);
 /* Each pushes its module. */
 void plugin_interop_open(lua_State *L);
 void plugin_json_open(lua_State *L);
+void plugin_luau_open(lua_State *L);
+void plugin_typesext_open(lua_State *L);
 
 #endif

@@ -13,9 +13,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/strbuf.h"
+#include "worker/template_json.h"
 
 enum { FOLDER_DEPTH_MAX = 8 };
-#define RECHECK_NS CLOCK_NS_PER_S /* without inotify */
+#define RECHECK_NS CLOCK_NS_PER_S /* without inotify, or after a failure */
 /* Asking the kernel at every look-up costs more than the look-up when there are many thousands a
  * second: then once a millisecond is enough. */
 #define ASK_NS CLOCK_NS_PER_MS
@@ -23,13 +24,22 @@ enum { ASK_ALWAYS = 8 }; /* look-ups in ASK_NS that ask all the same */
 #define WATCHED                                                                                    \
     (IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_ATTRIB | IN_ONLYDIR)
 
+enum { A_FILE = 1, A_FOLDER = 2 };
+
+/* One name. It stays when the template goes, so that versions never count backwards. */
 typedef struct Slot {
     char *name;
-    uint64_t signature; /* of the files the version was made of */
-    uint64_t seen;      /* scan that saw it last */
+    int kinds;          /* A_FILE, A_FOLDER: what the current scan found */
+    uint64_t signature; /* of the files the version was made of; 0: of nothing we know */
     uint32_t version;
     KhronosTemplate *current; /* NULL: gone */
 } Slot;
+
+/* The templates that list an event name, with or without a scope. */
+typedef struct Listeners {
+    EventText name;     /* in the memory of one of them */
+    uint64_t templates; /* bit i: live[i] */
+} Listeners;
 
 struct TemplateCache {
     KhronosSandbox *sandbox;
@@ -37,19 +47,28 @@ struct TemplateCache {
     int watch; /* inotify, or -1 */
     pthread_mutex_t lock;
     /* -- under the lock -- */
+    bool keep_sources;
     Slot *slots; /* sorted by name */
     int slot_count;
-    uint64_t scan;
     uint64_t scanned_ns;
     uint64_t asked_ns; /* beginning of the current ASK_NS */
     int asked;         /* look-ups in it */
+    /* Made anew by each scan that changed something. */
+    KhronosTemplate *live[TEMPLATES_PER_GUILD_MAX]; /* that may match; by name; of the slots */
+    int live_count;
+    Listeners *index; /* sorted by name; NULL: none, or no memory: then all of live are asked */
+    int index_count;
+    bool index_failed;
+    bool incomplete; /* the last scan could not see or load everything: again in a while */
 };
+_Static_assert(TEMPLATES_PER_GUILD_MAX <= 64, "a mask of templates fits a word");
 
 /* ---- Loading files ----------------------------------------------------------------------------
  */
 
 typedef struct Loader {
     KhronosTemplate *t;
+    const char *full, *shown; /* where it is, and its name in messages */
     char *error;
     size_t error_size;
 } Loader;
@@ -87,6 +106,9 @@ static bool is_wanted(const char *name)
     return name[0] != '.' && dot && (strcmp(dot, ".luau") == 0 || strcmp(dot, ".lua") == 0);
 }
 
+/* Of a folder template. */
+static const char META_NAME[] = "template.json";
+
 typedef bool (*FileVisitor)(void *arg, const char *full, const char *path, const struct stat *info);
 
 /* Visits the wanted files below folder/prefix, in no special order. False: the visitor said so. */
@@ -106,40 +128,89 @@ static bool walk(const char *folder, const char *prefix, int depth, FileVisitor 
             continue;
         if (S_ISDIR(info.st_mode) && item->d_name[0] != '.' && depth < FOLDER_DEPTH_MAX)
             ok = walk(folder, path, depth + 1, visit, arg);
-        else if (is_wanted(item->d_name) && stat(full, &info) == 0 && S_ISREG(info.st_mode))
+        else if ((is_wanted(item->d_name) || strcmp(path, META_NAME) == 0) &&
+                 stat(full, &info) == 0 && S_ISREG(info.st_mode))
             ok = visit(arg, full, path, &info);
     }
     closedir(dir);
     return ok;
 }
 
-static bool visit_load(void *arg, const char *full, const char *path, const struct stat *info)
+static bool load_meta(Loader *l, const char *full, const char *shown)
 {
-    (void)info;
-    return load_one(arg, full, path, NULL);
-}
-
-/* One template from full: a file shown as `shown`, or a folder whose files are shown below it. */
-static KhronosTemplate *load(KhronosSandbox *sandbox, const char *full, const char *shown,
-                             const char *name, uint32_t version, bool is_folder, char *error,
-                             size_t error_size)
-{
-    char prefix[PATH_MAX];
-    snprintf(prefix, sizeof(prefix), "%s%s", is_folder ? shown : "", is_folder ? "/" : "");
-    Loader loader = {template_new(sandbox, name, version, prefix), error, error_size};
-    if (!loader.t) {
-        snprintf(error, error_size, "not enough memory");
-        return NULL;
-    }
-    bool ok = is_folder ? walk(full, "", 0, visit_load, &loader)
-                        : load_one(&loader, full, "init.luau", shown);
-    if (ok && template_entry(loader.t) < 0) {
-        snprintf(error, error_size, "%s has no init.luau", shown);
+    Strbuf text = STRBUF_INIT;
+    char wrong[256];
+    int code = strbuf_readfile(&text, full, TEMPLATE_JSON_MAX_BYTES);
+    bool ok = code == 0 || code == ENOENT;
+    if (code == EFBIG)
+        snprintf(l->error, l->error_size, "%s: larger than it may be (%zu KiB)", shown,
+                 TEMPLATE_JSON_MAX_BYTES >> 10);
+    else if (!ok)
+        fail_errno(l, shown, code);
+    else if (code == 0 && !template_json_read(l->t, text.data, text.length, wrong, sizeof(wrong))) {
+        snprintf(l->error, l->error_size, "%s: %s", shown, wrong);
         ok = false;
     }
-    if (!ok)
-        template_setproblem(loader.t, error);
-    return loader.t;
+    strbuf_free(&text);
+    return ok;
+}
+
+/* Writes the name of the .json that stands beside a file. */
+static void name_beside(const char *file, char *out, size_t size)
+{
+    const char *slash = strrchr(file, '/');
+    const char *dot = strrchr(slash ? slash : file, '.');
+    bool has_ending = dot && dot > file && dot[-1] != '/';
+    size_t length = has_ending ? (size_t)(dot - file) : strlen(file);
+    snprintf(out, size, "%.*s.json", (int)length, file);
+}
+
+static bool visit_load(void *arg, const char *full, const char *path, const struct stat *info)
+{
+    Loader *l = arg;
+    char shown[PATH_MAX];
+    (void)info;
+    if (strcmp(path, META_NAME) != 0)
+        return load_one(l, full, path, NULL);
+    snprintf(shown, sizeof(shown), "%s/%s", l->shown, META_NAME);
+    return load_meta(l, full, shown);
+}
+
+static bool load_folder(Loader *l)
+{
+    return walk(l->full, "", 0, visit_load, l);
+}
+
+static bool load_file(Loader *l)
+{
+    char full[PATH_MAX], shown[PATH_MAX];
+    name_beside(l->full, full, sizeof(full));
+    name_beside(l->shown, shown, sizeof(shown));
+    return load_one(l, l->full, "init.luau", l->shown) && load_meta(l, full, shown);
+}
+
+/* One template from full: a file shown as `shown`, or a folder whose files are shown below it.
+ * NULL: no memory. */
+static KhronosTemplate *load(KhronosSandbox *sandbox, const char *full, const char *shown,
+                             const char *name, uint32_t version, bool is_folder, bool keep_sources)
+{
+    char prefix[PATH_MAX], error[512];
+    snprintf(prefix, sizeof(prefix), "%s%s", is_folder ? shown : "", is_folder ? "/" : "");
+    Loader loader = {template_new(sandbox, name, version, prefix), full, shown, error,
+                     sizeof(error)};
+    if (!loader.t)
+        return NULL;
+    if (keep_sources)
+        template_keepsources(loader.t);
+    bool ok = is_folder ? load_folder(&loader) : load_file(&loader);
+    if (ok && template_entry(loader.t) < 0) {
+        snprintf(error, sizeof(error), "%s has no init.luau", shown);
+        ok = false;
+    }
+    if (ok || template_setproblem(loader.t, error))
+        return loader.t;
+    template_release(loader.t);
+    return NULL;
 }
 
 KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char *error,
@@ -160,12 +231,13 @@ KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char 
     size_t length = is_folder ? strlen(base) : strcspn(base, ".");
     snprintf(name, sizeof(name), "%.*s",
              (int)(length < TEMPLATE_NAME_MAX ? length : TEMPLATE_NAME_MAX), base);
-    KhronosTemplate *t = load(sandbox, path, shown, name, 1, is_folder, error, error_size);
-    if (t && template_problem(t)) {
-        template_release(t);
-        return NULL;
-    }
-    return t;
+    KhronosTemplate *t = load(sandbox, path, shown, name, 1, is_folder, true);
+    const char *problem = t ? template_problem(t) : "not enough memory";
+    if (!problem)
+        return t;
+    snprintf(error, error_size, "%s", problem);
+    template_release(t);
+    return NULL;
 }
 
 /* ---- Scanning ---------------------------------------------------------------------------------
@@ -259,11 +331,10 @@ static Slot *make_slot(TemplateCache *cache, const char *name)
     return &slots[place];
 }
 
-/* A file NAME.luau, or a folder NAME with an init file, of the cache's folder. */
-static void scan_item(TemplateCache *cache, const char *item, const struct stat *info,
-                      const char *full)
+/* Notes a file NAME.luau, or a folder NAME. */
+static void note_item(TemplateCache *cache, const char *item, const struct stat *info)
 {
-    char name[TEMPLATE_NAME_MAX + 8], error[256];
+    char name[TEMPLATE_NAME_MAX + 1];
     bool is_folder = S_ISDIR(info->st_mode);
     size_t length = strlen(item);
     if (!is_folder) {
@@ -274,68 +345,209 @@ static void scan_item(TemplateCache *cache, const char *item, const struct stat 
     if (!template_name_valid(item, length) || item[0] == '.')
         return;
     snprintf(name, sizeof(name), "%.*s", (int)length, item);
-    uint64_t signature = 0;
-    if (is_folder)
-        walk(full, "", 0, visit_signature, &signature);
-    else
-        signature = file_signature(item, info);
-    if (signature == 0)
-        return; /* a folder without sources */
     Slot *slot = make_slot(cache, name);
-    if (!slot)
-        return;
-    bool twice = slot->seen == cache->scan;
-    slot->seen = cache->scan;
-    signature += twice ? slot->signature : 0;
-    if (slot->current && slot->signature == signature && !twice)
-        return;
-    KhronosTemplate *t = load(cache->sandbox, full, item, name, slot->version + 1, is_folder, error,
-                              sizeof(error));
-    if (!t)
-        return; /* no memory: the old version stays, the next look tries again */
-    if (twice)
-        template_setproblem(t, "there are both a file and a folder of this name");
+    if (slot)
+        slot->kinds |= is_folder ? A_FOLDER : A_FILE;
+    else
+        cache->incomplete = true;
+}
+
+/* Of all that the name's version is made of; 0: a folder without sources, no template. `full` is
+ * FOLDER/NAME, where its entry goes. */
+static uint64_t sign(Slot *slot, char *full, size_t size)
+{
+    struct stat info;
+    uint64_t signature = 0;
+    size_t length = strlen(full);
+    if (slot->kinds & A_FOLDER)
+        walk(full, "", 0, visit_signature, &signature);
+    if (signature == 0)
+        slot->kinds &= ~A_FOLDER;
+    if (slot->kinds & A_FILE) {
+        snprintf(full + length, size - length, ".luau");
+        signature += stat(full, &info) == 0 ? file_signature(full, &info) : 0;
+    }
+    if (signature != 0) {
+        char beside[PATH_MAX];
+        snprintf(beside, sizeof(beside), "%.*s.json", (int)length, full);
+        signature += stat(beside, &info) == 0 ? file_signature(beside, &info) : 0;
+    }
+    return signature;
+}
+
+/* Why the name has no version that can run, though there are files; "": it may have. */
+static void find_problem(const TemplateCache *cache, const Slot *slot, bool beyond, char *text,
+                         size_t size)
+{
+    char beside[PATH_MAX];
+    snprintf(beside, sizeof(beside), "%s/%s.json", cache->folder, slot->name);
+    text[0] = '\0';
+    if (beyond)
+        snprintf(text, size,
+                 "the folder has more than %d templates, and this one comes after them by its name",
+                 TEMPLATES_PER_GUILD_MAX);
+    else if (slot->kinds == (A_FILE | A_FOLDER))
+        snprintf(text, size, "there are both a file and a folder of this name");
+    else if (slot->kinds == A_FOLDER && access(beside, F_OK) == 0)
+        snprintf(text, size, "%s.json stands beside the folder; its place is %s/%s", slot->name,
+                 slot->name, META_NAME);
+}
+
+/* The version that the files make now. NULL: no memory. */
+static KhronosTemplate *make_version(TemplateCache *cache, const Slot *slot, const char *full,
+                                     bool beyond)
+{
+    char problem[256];
+    find_problem(cache, slot, beyond, problem, sizeof(problem));
+    if (problem[0] == '\0')
+        return load(cache->sandbox, full, strrchr(full, '/') + 1, slot->name, slot->version + 1,
+                    slot->kinds == A_FOLDER, cache->keep_sources);
+    KhronosTemplate *t = template_new(cache->sandbox, slot->name, slot->version + 1, "");
+    if (!t || template_setproblem(t, problem))
+        return t;
+    template_release(t);
+    return NULL;
+}
+
+/* rank: of the name among those that are templates. True: it is one. *changed: it is another one
+ * than before. */
+static bool update_slot(TemplateCache *cache, Slot *slot, int rank, bool *changed)
+{
+    char full[PATH_MAX];
+    bool beyond = rank >= TEMPLATES_PER_GUILD_MAX;
+    int length = snprintf(full, sizeof(full), "%s/%s", cache->folder, slot->name);
+    uint64_t signature = 0;
+    if (slot->kinds != 0 && length + sizeof(".luau") <= sizeof(full))
+        signature = sign(slot, full, sizeof(full));
+    if (signature == 0) {
+        *changed |= slot->current != NULL;
+        template_release(slot->current);
+        slot->current = NULL;
+        slot->signature = 0;
+        return false;
+    }
+    signature = mix(signature, beyond);
+    if (slot->current && slot->signature == signature)
+        return true;
+    KhronosTemplate *t = make_version(cache, slot, full, beyond);
+    if (!t) { /* no memory: the old version stays */
+        cache->incomplete = true;
+        slot->signature = 0;
+        return slot->current != NULL;
+    }
     if (template_problem(t))
-        log_message(LOG_WARN, "template %s: %s", name, template_problem(t));
+        log_message(LOG_WARN, "template %s: %s", slot->name, template_problem(t));
     template_release(slot->current);
     slot->current = t;
     slot->version++;
-    slot->signature = twice ? 0 : signature;
+    slot->signature = signature;
+    *changed = true;
+    return true;
 }
+
+/* ---- Who listens to what ----------------------------------------------------------------------
+ */
+
+static int compare_listeners(const void *a, const void *b)
+{
+    return event_comparetexts(((const Listeners *)a)->name, ((const Listeners *)b)->name);
+}
+
+/* Each name once, with all who list it. */
+static void merge_listeners(TemplateCache *cache)
+{
+    int kept = 0;
+    for (int i = 0; i < cache->index_count; i++) {
+        const Listeners *item = &cache->index[i];
+        if (kept > 0 && event_comparetexts(cache->index[kept - 1].name, item->name) == 0)
+            cache->index[kept - 1].templates |= item->templates;
+        else
+            cache->index[kept++] = *item;
+    }
+    cache->index_count = kept;
+}
+
+static void make_index(TemplateCache *cache)
+{
+    size_t count = 0;
+    free(cache->index);
+    cache->index = NULL;
+    cache->live_count = cache->index_count = 0;
+    for (int i = 0; i < cache->slot_count; i++) {
+        KhronosTemplate *t = cache->slots[i].current;
+        if (!t || template_problem(t) || !template_meta(t)->enabled ||
+            cache->live_count == TEMPLATES_PER_GUILD_MAX)
+            continue;
+        cache->live[cache->live_count++] = t;
+        count += (size_t)template_meta(t)->event_count;
+    }
+    cache->index = count > 0 ? malloc(count * sizeof(*cache->index)) : NULL;
+    cache->index_failed = count > 0 && !cache->index;
+    for (int i = 0; cache->index && i < cache->live_count; i++) {
+        const TemplateMeta *meta = template_meta(cache->live[i]);
+        for (int k = 0; k < meta->event_count; k++)
+            cache->index[cache->index_count++] = (Listeners){
+                {meta->events[k], strcspn(meta->events[k], "[")}, (uint64_t)1 << i};
+    }
+    if (cache->index) {
+        qsort(cache->index, (size_t)cache->index_count, sizeof(*cache->index), compare_listeners);
+        merge_listeners(cache);
+    }
+}
+
+static uint64_t listeners_of(const TemplateCache *cache, EventText name)
+{
+    int low = 0, high = cache->index_count - 1;
+    while (low <= high) {
+        int middle = low + (high - low) / 2;
+        int order = event_comparetexts(cache->index[middle].name, name);
+        if (order == 0)
+            return cache->index[middle].templates;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle - 1;
+    }
+    return 0;
+}
+
+/* ---- Following the folder ---------------------------------------------------------------------
+ */
 
 static void scan(TemplateCache *cache)
 {
-    cache->scan++;
     cache->scanned_ns = clock_monotonic_ns();
     watch_folders(cache, cache->folder, 0);
     DIR *dir = opendir(cache->folder);
+    cache->incomplete = !dir;
     if (!dir)
         return; /* gone for a moment: keep what there is */
+    for (int i = 0; i < cache->slot_count; i++)
+        cache->slots[i].kinds = 0;
     for (struct dirent *item; (item = readdir(dir)) != NULL;) {
         char full[PATH_MAX];
         struct stat info;
         int length = snprintf(full, sizeof(full), "%s/%s", cache->folder, item->d_name);
         if (length < (int)sizeof(full) && stat(full, &info) == 0 &&
             (S_ISDIR(info.st_mode) || S_ISREG(info.st_mode)))
-            scan_item(cache, item->d_name, &info, full);
+            note_item(cache, item->d_name, &info);
     }
     closedir(dir);
-    for (int i = 0; i < cache->slot_count; i++) {
-        Slot *slot = &cache->slots[i];
-        if (slot->seen != cache->scan && slot->current) {
-            template_release(slot->current);
-            slot->current = NULL;
-            slot->signature = 0;
-        }
-    }
+    bool any_changed = false;
+    for (int i = 0, rank = 0; i < cache->slot_count; i++)
+        rank += update_slot(cache, &cache->slots[i], rank, &any_changed);
+    if (any_changed)
+        make_index(cache);
 }
 
 /* Did anything change? Empties the kernel's list. */
 static bool changed(TemplateCache *cache)
 {
     uint64_t now = clock_monotonic_ns();
+    if ((cache->watch < 0 || cache->incomplete) && now - cache->scanned_ns >= RECHECK_NS)
+        return true;
     if (cache->watch < 0)
-        return now - cache->scanned_ns >= RECHECK_NS;
+        return false;
     if (now - cache->asked_ns >= ASK_NS) {
         cache->asked_ns = now;
         cache->asked = 0;
@@ -388,6 +600,7 @@ void templates_close(TemplateCache *cache)
         free(cache->slots[i].name);
     }
     free(cache->slots);
+    free(cache->index);
     if (cache->watch >= 0)
         close(cache->watch);
     pthread_mutex_destroy(&cache->lock);
@@ -408,6 +621,53 @@ KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t le
     return t;
 }
 
+int templates_match(TemplateCache *cache, const KhronosEvent *event, KhronosTemplate **out, int max)
+{
+    int count = 0;
+    pthread_mutex_lock(&cache->lock);
+    if (changed(cache))
+        scan(cache);
+    uint64_t candidates = listeners_of(cache, event->name) | listeners_of(cache, event->base_name);
+    if (cache->index_failed)
+        candidates = UINT64_MAX;
+    for (int i = 0; i < cache->live_count && count < max; i++)
+        if ((candidates >> i & 1) && template_matches(cache->live[i], event))
+            out[count++] = template_retain(cache->live[i]);
+    pthread_mutex_unlock(&cache->lock);
+    return count;
+}
+
+void templates_keepsources(TemplateCache *cache)
+{
+    pthread_mutex_lock(&cache->lock);
+    cache->keep_sources = true;
+    for (int i = 0; i < cache->slot_count; i++) {
+        Slot *slot = &cache->slots[i];
+        slot->signature = 0;
+        slot->version -= slot->current != NULL;
+    }
+    scan(cache);
+    pthread_mutex_unlock(&cache->lock);
+}
+
+static KhronosTemplate *source_get(void *self, uint64_t guild_id, const char *name, size_t length)
+{
+    (void)guild_id;
+    return templates_get(self, name, length);
+}
+
+static int source_match(void *self, uint64_t guild_id, const KhronosEvent *event,
+                        KhronosTemplate **out, int max)
+{
+    (void)guild_id;
+    return templates_match(self, event, out, max);
+}
+
+TemplateSource templates_source(TemplateCache *cache)
+{
+    return (TemplateSource){.get = source_get, .match = source_match, .self = cache};
+}
+
 int templates_count(TemplateCache *cache)
 {
     int count = 0;
@@ -424,7 +684,8 @@ bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE])
     pthread_mutex_lock(&cache->lock);
     for (int i = 0; i < cache->slot_count; i++) {
         const Slot *slot = &cache->slots[i];
-        if (slot->current && (!found || strcmp(slot->name, "hello") == 0))
+        if (slot->current && !template_problem(slot->current) &&
+            (!found || strcmp(slot->name, "hello") == 0))
             found = slot->name;
     }
     if (found)

@@ -1,12 +1,18 @@
-/* templates.h: the template cache over a folder.
+/* templates.h: the template cache over a folder, which serves all guilds.
  *
  *     FOLDER/NAME.luau            a template of one file
+ *     FOLDER/NAME.json            what it says of itself (template_json.h); may be missing
  *     FOLDER/NAME/init.luau ...   a template with files to require (.luau, .lua, .luaurc)
+ *     FOLDER/NAME/template.json   what that one says of itself
  *
  * Changes are seen at the next look-up: the kernel reports them (inotify) before the writer goes
  * on, so nothing runs an old version once its save is complete (under load, a millisecond later).
- * Every change makes a new version; who holds the old one keeps it. Sources compile once, at first
- * use, whatever number of guilds runs them. Any thread. */
+ * Every change makes a new version; who holds the old one keeps it; files that did not change share
+ * their code with it. What cannot be loaded (too large, a bad .json, ...) is a template with a
+ * problem: it matches no event, and a run of it says what is wrong.
+ *
+ * A folder holds at most as many templates as a guild may have (TEMPLATES_PER_GUILD_MAX), by the
+ * order of their names; those beyond have that as their problem. Any thread. */
 #ifndef WORKER_TEMPLATES_H
 #define WORKER_TEMPLATES_H
 
@@ -14,6 +20,7 @@
 
 #include "khronos/sandbox.h"
 #include "khronos/template.h"
+#include "worker/template_source.h"
 
 typedef struct TemplateCache TemplateCache;
 
@@ -21,8 +28,16 @@ typedef struct TemplateCache TemplateCache;
 TemplateCache *templates_open(KhronosSandbox *sandbox, const char *folder, char *error,
                               size_t error_size);
 void templates_close(TemplateCache *cache); /* NULL is fine */
+/* From now on templates keep their sources (template_keepsources). Right after templates_open: it
+ * loads them again, as the same versions. */
+void templates_keepsources(TemplateCache *cache);
 /* The current version, retained for the caller; NULL: there is none of that name. */
 KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length);
+/* The templates that match the event, retained, in the order of their names; at most max. */
+int templates_match(TemplateCache *cache, const KhronosEvent *event, KhronosTemplate **out,
+                    int max);
+/* The two above, for every guild alike. The cache must outlive it. */
+TemplateSource templates_source(TemplateCache *cache);
 int templates_count(TemplateCache *cache);
 
 /* Writes the name of one to show around: "hello" if there is one, else the first by name. False: no
@@ -30,8 +45,8 @@ int templates_count(TemplateCache *cache);
 enum { TEMPLATE_NAME_SIZE = 65 };
 bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE]);
 
-/* One template from a file or a folder with init.luau, outside of any cache. Files are shown in
- * messages under the path as given. NULL: text in error. */
+/* One template from a file or a folder with init.luau, and its .json, outside of any cache. Files
+ * are shown in messages under the path as given, and sources are kept. NULL: text in error. */
 KhronosTemplate *templates_load(KhronosSandbox *sandbox, const char *path, char *error,
                                 size_t error_size);
 

@@ -1,11 +1,10 @@
 /* The thread-pool strategy: M guilds on N threads.
  *
- * One lock guards the registry, the mailboxes and the run queues; it is held for a few instructions
- * and never while a guild's code runs. A guild with mail is `scheduled`: it stands in one queue, or
- * one thread has it. A thread takes a guild, gives it one turn, which is one action or a slice of a
- * parked one, and puts it back if there is more. A parked guild stays with the thread that parked
- * it (its native stack may hold addresses of that thread); all others go to whichever thread is
- * free.
+ * A guild with something to do is `scheduled`: it stands in one run queue, or one thread has it. A
+ * thread takes a guild, gives it one turn (turn.h), and puts it where it belongs: back into the run
+ * queue, into the heap of timers, among those at rest, or, if its VM was preempted in the middle of
+ * something, into the thread's own queue: a parked VM stays with the thread that parked it (its
+ * native stack may hold addresses of that thread); all others go to whichever thread is free.
  *
  * With a WorkerIo there are as many threads again, the seats, which serve sockets. What arrives for
  * a guild at rest whose last runs were short begins on the seat that received it (pool_begin): no
@@ -14,567 +13,560 @@
  * parked there, its slices alternate with looks at the sockets, and it is not trusted for a while.
  *
  * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
- * and at least a fifth of the time when level 0 never runs dry.
+ * and at least a fifth of the time when level 0 never runs dry. Who used its whole slice is of
+ * level 1 at least for its next turn, so that thousands of guilds that spin a little each do not
+ * pass as light ones.
  *
- * All kills happen on the thread that owns the guild, between two slices: a VM is never touched
- * from outside while it lives. */
+ * Timers are looked at between turns, which are short. When no thread has a turn, one waits until
+ * the earliest instant (the keeper); the others wait for work.
+ *
+ * All kills happen on the thread that has the guild, between two steps: a VM is never touched from
+ * outside while it runs. */
 #include <malloc.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "base/idmap.h"
-#include "base/random.h"
 #include "worker/strategy.h"
-#include "worker/thread_entry.h"
-#include "worker/ticker.h"
+#include "worker/timer_heap.h"
+#include "worker/turn.h"
 
 enum {
     TICK_US = 500,
     FIBERS_KEPT = 16,
-    TRIM_COUNT = 256 /* guilds shrunk, after which the process gives memory back as well */
+    TIMERS_AT_ONCE = 64, /* a lock is not held for more */
+    LOW_SHARE = 4,       /* of the turns above level 0, every fourth begins at the highest level */
+    IDLE_SHARE = 32,     /* turns between two looks at idle guilds while there is other work */
+    TRIM_COUNT = 256     /* guilds shrunk or ended, after which the process gives memory back */
 };
-#define COOL_NS CLOCK_NS_PER_S          /* idle for so long: the VM gives memory back */
 #define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
+#define TURN_NS (2 * CLOCK_NS_PER_MS)   /* a thread is back from a turn after about so long */
+#define TRIM_NS CLOCK_NS_PER_S          /* between two of those */
 
 typedef struct ThreadPool ThreadPool;
 
 typedef struct PoolThread {
     WorkerSeat seat;
+    WorkThread work;
     ThreadPool *pool;
-    pthread_t thread;
     int index;
-    luau_Fibers *fibers;
-    EntryQueue parked;     /* only this thread touches it */
-    uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
-    bool parked_last;      /* the last such turn was a parked guild's */
     void *io;              /* of a seat; else NULL */
+    /* Only this thread touches them. Light: of level 0; the machine took the processor away in the
+     * middle of their slices, most likely. */
+    EntryQueue parked, parked_light;
+    uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
+    unsigned turns, other_turns;
+    bool other_last;  /* the last turn was of another level than 0 */
+    bool parked_last; /* the last turn of another level was a parked guild's */
+    /* -- under the lock -- */
+    pthread_t thread, former; /* former: who had this place; `replaced` */
+    bool replaced;
 } PoolThread;
 
 struct ThreadPool {
     Strategy base;
-    const WorkerOptions *options;
+    Registry registry;
     Ticker *ticker;
-    PoolThread *threads;
-    int thread_count; /* started: the workers, then the seats */
-    pthread_mutex_t lock;
-    pthread_cond_t work;    /* to workers: a queue has an entry, or stopping */
-    pthread_cond_t drained; /* to drain: waiting became 0 */
-    /* -- under the lock -- */
-    IdMap registry;
+    PoolThread *threads; /* the workers, then the seats */
+    int thread_count;    /* started */
+    pthread_cond_t work; /* to workers: a queue has an entry, or stopping */
+    /* -- under the registry's lock -- */
     EntryQueue ready[ENTRY_LEVELS];
-    ThreadEntry *cooling_first, *cooling_last; /* in the order they came to rest */
-    int cooled; /* guilds shrunk since memory went back to the system */
+    EntryList warm, cold; /* at rest, in the order they came to it */
+    TimerHeap timers;
+    uint64_t keeper_until_ns; /* a thread waits until then; 0: none does */
+    uint64_t trimmed_ns;
+    int ended_count; /* guilds shrunk or ended since memory went back to the system */
     int idle_threads;
-    bool refusing; /* new actions */
-    WorkerStats stats;
-    /* -- written under the lock -- */
-    atomic_bool stopping; /* kill what runs, end the threads */
 };
 
-/* ---- Completing -------------------------------------------------------------------------------
- */
+/* ---- Where a guild goes ---- */
 
-static void complete(LuaVmAction *action, VmActionOutcome outcome)
+static void forget_place_locked(ThreadPool *pool, ThreadEntry *entry)
 {
-    action->outcome = outcome;
-    action->complete(action);
+    timerheap_remove(&pool->timers, entry);
+    if (entry->place == PLACE_WARM)
+        entrylist_remove(&pool->warm, entry);
+    else if (entry->place == PLACE_COLD)
+        entrylist_remove(&pool->cold, entry);
 }
 
-/* ---- Submitting -------------------------------------------------------------------------------
- */
-
-static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry)
+static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now)
 {
+    int level = entry_level(entry, now);
+    if (entry->ready && level == 0)
+        level = 1;
+    forget_place_locked(pool, entry);
     entry->scheduled = true;
-    entryqueue_put(&pool->ready[entry_level(entry, clock_monotonic_ns())], entry);
+    entryqueue_put(&pool->ready[level], entry);
     if (pool->idle_threads > 0)
         pthread_cond_signal(&pool->work);
 }
 
-static ThreadEntry *find_entry_locked(ThreadPool *pool, uint64_t guild_id)
+/* Its VM waits for an instant. */
+static void put_timer_locked(PoolThread *self, ThreadEntry *entry)
 {
-    ThreadEntry *entry = idmap_get(&pool->registry, guild_id);
-    if (entry)
-        return entry;
-    entry = entry_new(guild_id);
-    if (!entry)
-        return NULL;
-    if (!idmap_put(&pool->registry, guild_id, entry)) {
-        entry_free(entry);
-        return NULL;
+    ThreadPool *pool = self->pool;
+    if (!timerheap_put(&pool->timers, entry)) {
+        make_ready_locked(pool, entry, entry->ran_ns); /* no memory: it is asked again and again */
+        return;
     }
-    pool->stats.guilds++;
-    return entry;
+    /* A worker looks at the timers when its turn is over; a seat does not. */
+    if (self->io && pool->idle_threads > 0 &&
+        (pool->keeper_until_ns == 0 || entry->due_ns < pool->keeper_until_ns))
+        pthread_cond_signal(&pool->work);
 }
 
-static VmActionOutcome post_locked(ThreadPool *pool, LuaVmAction *action)
+static void put_idle_locked(PoolThread *self, ThreadEntry *entry)
 {
-    if (pool->refusing)
-        return VM_ACTION_SHUTTING_DOWN;
-    ThreadEntry *entry = find_entry_locked(pool, action->guild_id);
-    if (!entry)
-        return VM_ACTION_NO_MEMORY;
-    if (entry->mail_count >= pool->options->mailbox_max)
-        return VM_ACTION_QUEUE_FULL;
-    entry_mail_put(entry, action);
-    pool->stats.waiting++;
-    if (!entry->scheduled)
-        make_ready_locked(pool, entry);
-    return VM_ACTION_DONE;
+    ThreadPool *pool = self->pool;
+    const WorkerOptions *options = pool->registry.options;
+    bool ends = options->destroy_idle_ns > 0 && !entry->keeps_store;
+    bool early = ends && options->destroy_idle_ns <= options->shrink_idle_ns;
+    if (!entry->shrunk && !early)
+        entrylist_put(&pool->warm, entry, PLACE_WARM);
+    else if (ends)
+        entrylist_put(&pool->cold, entry, PLACE_COLD);
+    if (self->io && pool->idle_threads > 0 && pool->keeper_until_ns == 0)
+        pthread_cond_signal(&pool->work); /* who waits without an end must learn of it */
 }
+
+/* After its turn. */
+static void release_locked(PoolThread *self, ThreadEntry *entry)
+{
+    ThreadPool *pool = self->pool;
+    entry->taken = false;
+    if (entry->parked) {
+        bool light = entry_level(entry, self->work.turn.end_ns) == 0;
+        entryqueue_put(light ? &self->parked_light : &self->parked, entry);
+    } else if (turn_has_more(entry)) {
+        make_ready_locked(pool, entry, self->work.turn.end_ns);
+    } else {
+        entry->scheduled = false;
+        if (entry->vm_handle && entry->due_ns != 0)
+            put_timer_locked(self, entry);
+        else if (entry->vm_handle && entry->quiet)
+            put_idle_locked(self, entry);
+        else if (!entry->vm_handle)
+            registry_ended_locked(&pool->registry, entry);
+    }
+}
+
+/* ---- Submitting ---- */
 
 static void pool_submit(Strategy *strategy, LuaVmAction *action)
 {
     ThreadPool *pool = (ThreadPool *)strategy;
-    BASE_ASSERT(action->guild_id != 0);
-    pthread_mutex_lock(&pool->lock);
-    VmActionOutcome outcome = post_locked(pool, action);
-    pthread_mutex_unlock(&pool->lock);
-    if (outcome != VM_ACTION_DONE)
-        complete(action, outcome);
+    BASE_ASSERT(action->handle.guild_id != 0);
+    ThreadEntry *entry;
+    pthread_mutex_lock(&pool->registry.lock);
+    bool taken = registry_admit_locked(&pool->registry, action, &entry);
+    if (taken && !entry->scheduled)
+        make_ready_locked(pool, entry, clock_monotonic_ns());
+    pthread_mutex_unlock(&pool->registry.lock);
+    if (!taken)
+        action->complete(action);
 }
 
-/* ---- A turn -----------------------------------------------------------------------------------
- */
+/* ---- A thread that panicked ---- */
 
-static void set_state(ThreadPool *pool, ThreadEntry *entry, VmState state, VmBrokenReason reason)
+static bool start_thread(PoolThread *self);
+
+static bool has_parked(const PoolThread *self)
 {
-    pthread_mutex_lock(&pool->lock);
-    bool had = entry->state == VM_HEALTHY, has = state == VM_HEALTHY;
-    pool->stats.vms += (uint64_t)has - (uint64_t)had;
-    entry->state = state;
-    entry->reason = reason;
-    pthread_mutex_unlock(&pool->lock);
+    return self->parked.first || self->parked_light.first;
 }
 
-static void drop_vm(ThreadPool *pool, ThreadEntry *entry, VmBrokenReason reason)
+static ThreadEntry *take_parked(PoolThread *self)
 {
-    KhronosRuntime *vm = entry->vm_handle;
-    entry->vm_handle = NULL;
-    set_state(pool, entry, VM_BROKEN, reason);
-    khronos_free(vm);
+    ThreadEntry *entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&self->parked);
 }
 
-static bool ensure_vm(ThreadPool *pool, ThreadEntry *entry)
+/* What is parked on this thread is lost as well; the guilds go on with new VMs. */
+static void give_up_parked(PoolThread *self)
 {
-    if (entry->vm_handle)
-        return true;
-    set_state(pool, entry, VM_INITIALIZING, VM_NOT_BROKEN);
-    entry->vm_handle = khronos_new(pool->options->sandbox, entry->guild_id, &pool->options->limits,
-                                   &pool->options->log);
-    if (!entry->vm_handle) {
-        set_state(pool, entry, VM_BROKEN, VM_INTERNAL_ERROR);
-        return false;
-    }
-    entry->generation++;
-    set_state(pool, entry, VM_HEALTHY, VM_NOT_BROKEN);
-    return true;
-}
-
-static VmBrokenReason broken_reason(KhronosStatus status)
-{
-    switch (status) {
-    case KHRONOS_MEMORY_LIMIT: return VM_MEMORY_LIMIT_EXCEEDED;
-    case KHRONOS_TIMEOUT: return VM_EXECUTION_TIMEOUT;
-    case KHRONOS_KILLED: return VM_EXPLICIT_DESTROY;
-    default: return VM_INTERNAL_ERROR;
+    for (ThreadEntry *entry; (entry = take_parked(self)) != NULL;) {
+        pthread_mutex_lock(&self->pool->registry.lock);
+        turn_take_locked(&self->work, entry, TURN_GIVE_UP, NULL);
+        pthread_mutex_unlock(&self->pool->registry.lock);
+        turn_run(&self->work);
+        pthread_mutex_lock(&self->pool->registry.lock);
+        release_locked(self, entry);
+        pthread_mutex_unlock(&self->pool->registry.lock);
     }
 }
 
-static void fill_info(ThreadPool *pool, ThreadEntry *entry, VmInfo *info)
-{
-    *info = (VmInfo){.generation = entry->generation, .executions = entry->executions};
-    if (entry->vm_handle)
-        khronos_account(entry->vm_handle, &info->account);
-    pthread_mutex_lock(&pool->lock);
-    info->state = entry->state;
-    info->reason = entry->reason;
-    pthread_mutex_unlock(&pool->lock);
-}
-
-/* An execution ended: the VM may be broken by it. */
-static void end_execution(ThreadPool *pool, ThreadEntry *entry)
-{
-    entry->executions++;
-    if (khronos_isbroken(entry->vm_handle))
-        drop_vm(pool, entry, broken_reason(entry->current->execution.status));
-}
-
-/* Starts the next action, or goes on with the parked one. True: it is parked. */
-static bool run_action(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+/* A fresh thread with fresh fibers takes the place of the calling one, which is to return. False:
+ * it is to go on itself, because the server ends, or because there is no other. */
+static bool replace_thread(PoolThread *self)
 {
     ThreadPool *pool = self->pool;
-    KhronosStep step;
-    if (entry->current) {
-        if (stopping)
-            khronos_kill(entry->vm_handle);
-        step = khronos_continue(entry->vm_handle);
-    } else {
-        if (!ensure_vm(pool, entry)) {
-            action->outcome = VM_ACTION_NO_MEMORY;
-            return false;
+    workthread_renew(&self->work, FIBERS_KEPT);
+    panic_install(NULL); /* the point is the successor's now */
+    pthread_mutex_lock(&pool->registry.lock);
+    bool replaced = false;
+    if (!registry_is_stopping(&pool->registry)) {
+        self->former = self->thread;
+        self->replaced = true;
+        replaced = start_thread(self);
+        if (!replaced) {
+            self->thread = self->former;
+            self->replaced = false;
         }
-        entry->current = action;
-        step = khronos_run(entry->vm_handle, self->fibers, &action->execution);
     }
-    if (step == KHRONOS_PARKED)
-        return true;
-    end_execution(pool, entry);
-    entry->current = NULL;
-    return false;
+    pthread_mutex_unlock(&pool->registry.lock);
+    if (!replaced)
+        panic_install(&self->work.panic);
+    return replaced;
 }
 
-/* True: the action is parked. */
-static bool perform(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
+/* First thing on a thread: who had its place before ends by itself. */
+static void begin_thread(PoolThread *self)
 {
-    action->outcome = VM_ACTION_DONE;
-    if (stopping && !entry->current) {
-        action->outcome = VM_ACTION_SHUTTING_DOWN;
-        return false;
-    }
-    switch (action->type) {
-    case VM_ACTION_EXECUTE: return run_action(self, entry, action, stopping);
-    case VM_ACTION_GET_STATE: fill_info(self->pool, entry, &action->info); return false;
-    case VM_ACTION_DESTROY:
-        if (entry->vm_handle) {
-            set_state(self->pool, entry, VM_DESTROYING, VM_NOT_BROKEN);
-            drop_vm(self->pool, entry, VM_EXPLICIT_DESTROY);
-        }
-        return false;
-    }
-    return false;
+    panic_install(&self->work.panic);
+    pthread_mutex_lock(&self->pool->registry.lock);
+    bool replaced = self->replaced;
+    pthread_t former = self->former;
+    self->replaced = false;
+    pthread_mutex_unlock(&self->pool->registry.lock);
+    if (replaced)
+        pthread_join(former, NULL);
 }
 
-static void put_cooling_locked(ThreadPool *pool, ThreadEntry *entry)
-{
-    entry->cooling_next = NULL;
-    if (pool->cooling_last)
-        pool->cooling_last->cooling_next = entry;
-    else
-        pool->cooling_first = entry;
-    pool->cooling_last = entry;
-    entry->cooling = true;
-    if (pool->idle_threads > 0 && pool->cooling_first == entry)
-        pthread_cond_signal(&pool->work); /* a thread that waits without an end must learn of it */
-}
-
-/* The action is done and completed: more mail, or rest. */
-static void release_entry(ThreadPool *pool, ThreadEntry *entry, bool executed)
-{
-    pthread_mutex_lock(&pool->lock);
-    entry->mail_count--;
-    pool->stats.executions += executed;
-    if (--pool->stats.waiting == 0)
-        pthread_cond_broadcast(&pool->drained);
-    if (entry->mail_first) {
-        make_ready_locked(pool, entry);
-    } else {
-        entry->scheduled = false;
-        if (!entry->cooling && entry->vm_handle)
-            put_cooling_locked(pool, entry);
-    }
-    pthread_mutex_unlock(&pool->lock);
-}
-
-/* True: the action is parked. */
-static bool one_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping,
-                     uint64_t start)
-{
-    bool heavy = entry_level(entry, start) > 0;
-    bool first = !entry->current && action->type == VM_ACTION_EXECUTE;
-    ticker_enter(self->pool->ticker, self->index);
-    bool parked = perform(self, entry, action, stopping);
-    ticker_leave(self->pool->ticker, self->index);
-    uint64_t end = clock_monotonic_ns();
-    entry_charge(entry, start, end);
-    if (first)
-        entry_judge(entry, parked, end - start);
-    if (heavy)
-        self->other_end_ns = end;
-    if (parked)
-        entryqueue_put(&self->parked, entry);
-    return parked;
-}
-
-static void take_turn(PoolThread *self, ThreadEntry *entry, LuaVmAction *action, bool stopping)
-{
-    if (one_turn(self, entry, action, stopping, clock_monotonic_ns()))
-        return;
-    bool executed = action->type == VM_ACTION_EXECUTE;
-    VmActionOutcome outcome = action->outcome;
-    complete(action, outcome); /* the action is its owner's again */
-    release_entry(self->pool, entry, executed);
-}
-
-/* ---- Seats ------------------------------------------------------------------------------------
- */
+/* ---- Seats ---- */
 
 /* The guild, when it is at rest and its action may begin on this seat. */
-static ThreadEntry *claim_locked(PoolThread *self, const LuaVmAction *action, uint64_t now)
+static ThreadEntry *claim_locked(PoolThread *self, LuaVmAction *action, uint64_t now)
 {
-    ThreadPool *pool = self->pool;
-    if (pool->refusing || self->parked.first)
+    Registry *registry = &self->pool->registry;
+    if (atomic_load_explicit(&registry->refusing, memory_order_relaxed)) /* set under the lock */
         return NULL;
-    ThreadEntry *entry = find_entry_locked(pool, action->guild_id);
-    if (!entry || entry->scheduled || entry->trust <= 0 || entry_level(entry, now) > 0)
+    ThreadEntry *entry = registry_find_locked(registry, action->handle.guild_id);
+    if (!entry || entry->trust <= 0 || entry_level(entry, now) > 0 ||
+        !registry_begin_locked(registry, action, entry))
         return NULL;
+    forget_place_locked(self->pool, entry);
     entry->scheduled = true;
-    entry->mail_count++;
-    pool->stats.waiting++;
+    turn_take_locked(&self->work, entry, TURN_WORK, action);
     return entry;
 }
 
 static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
 {
     PoolThread *self = (PoolThread *)seat;
+    Registry *registry = &self->pool->registry;
+    if (has_parked(self) || self->work.panic.panicked)
+        return WORKER_NOT_NOW;
     uint64_t now = clock_monotonic_ns();
-    pthread_mutex_lock(&self->pool->lock);
+    pthread_mutex_lock(&registry->lock);
     ThreadEntry *entry = claim_locked(self, action, now);
-    pthread_mutex_unlock(&self->pool->lock);
+    pthread_mutex_unlock(&registry->lock);
     if (!entry)
         return WORKER_NOT_NOW;
-    if (one_turn(self, entry, action, false, now))
-        return WORKER_RUNS;
-    release_entry(self->pool, entry, action->type == VM_ACTION_EXECUTE);
-    return WORKER_DONE;
+    turn_run(&self->work);
+    bool done = self->work.turn.begun_done;
+    pthread_mutex_lock(&registry->lock);
+    release_locked(self, entry);
+    pthread_mutex_unlock(&registry->lock);
+    return done ? WORKER_DONE : WORKER_RUNS; /* if it runs, it may be done and gone by now */
 }
 
-/* Relaxed: who sets it wakes everyone through something that synchronises. */
-static bool is_stopping(ThreadPool *pool)
+static void take_turn(PoolThread *self, ThreadEntry *entry)
 {
-    return atomic_load_explicit(&pool->stopping, memory_order_relaxed);
+    turn_run(&self->work);
+    if (self->work.turn.panicked)
+        give_up_parked(self);
+    pthread_mutex_lock(&self->pool->registry.lock);
+    release_locked(self, entry);
+    pthread_mutex_unlock(&self->pool->registry.lock);
 }
 
 static void *seat_main(void *arg)
 {
     PoolThread *self = arg;
-    const WorkerIo *io = &self->pool->options->io;
+    const WorkerIo *io = &self->pool->registry.options->io;
+    begin_thread(self);
     for (;;) {
-        ThreadEntry *entry = self->parked.first;
-        if (is_stopping(self->pool) && !entry)
+        bool parked = has_parked(self);
+        if (registry_is_stopping(&self->pool->registry) && !parked)
             return NULL;
-        if (io->wait(self->io, entry ? 0 : -1))
+        if (io->wait(self->io, parked ? 0 : -1))
             io->serve(self->io);
-        entry = entryqueue_take(&self->parked);
-        if (entry)
-            take_turn(self, entry, entry->current, is_stopping(self->pool));
+        ThreadEntry *entry = take_parked(self);
+        if (entry && !self->work.panic.panicked) {
+            pthread_mutex_lock(&self->pool->registry.lock);
+            turn_take_locked(&self->work, entry, TURN_WORK, NULL);
+            pthread_mutex_unlock(&self->pool->registry.lock);
+            take_turn(self, entry);
+        }
+        if (self->work.panic.panicked && replace_thread(self))
+            return NULL;
     }
 }
 
-/* ---- Choosing ---------------------------------------------------------------------------------
- */
+/* ---- Choosing ---- */
 
-/* The next guild of the levels above 0: parked ones and ready ones in turn. */
+/* The next guild of the levels above 0. Now and then the highest level goes first, so that those
+ * below it cannot keep it waiting for ever. */
+static ThreadEntry *take_other_locked(PoolThread *self)
+{
+    EntryQueue *ready = self->pool->ready;
+    int first = self->other_turns++ % LOW_SHARE == 0 ? 2 : 1;
+    ThreadEntry *entry = entryqueue_take(&ready[first]);
+    return entry ? entry : entryqueue_take(&ready[3 - first]);
+}
+
+/* Parked guilds and those of the queues in turn. */
 static ThreadEntry *pick_other_locked(PoolThread *self)
 {
-    ThreadPool *pool = self->pool;
-    ThreadEntry *entry = NULL;
-    if (self->parked_last)
-        for (int level = 1; !entry && level < ENTRY_LEVELS; level++)
-            entry = entryqueue_take(&pool->ready[level]);
+    ThreadEntry *entry = self->parked_last ? take_other_locked(self) : NULL;
     self->parked_last = !entry && self->parked.first;
     if (!entry)
         entry = entryqueue_take(&self->parked);
-    for (int level = 1; !entry && level < ENTRY_LEVELS; level++)
-        entry = entryqueue_take(&pool->ready[level]);
-    return entry;
+    return entry ? entry : take_other_locked(self);
 }
 
-static ThreadEntry *pick_locked(PoolThread *self)
+static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
 {
     ThreadPool *pool = self->pool;
-    bool light = pool->ready[0].first != NULL;
-    bool starving = clock_monotonic_ns() - self->other_end_ns > STARVE_NS;
+    ThreadEntry *entry;
+    for (int i = 0; i < TIMERS_AT_ONCE && (entry = timerheap_take(&pool->timers, now)); i++)
+        make_ready_locked(pool, entry, now);
+    self->other_last = false;
+    bool light = self->parked_light.first || pool->ready[0].first;
+    bool starving = now - self->other_end_ns > STARVE_NS;
     if (!light || starving) {
-        ThreadEntry *entry = pick_other_locked(self);
-        if (entry)
-            return entry;
-    }
-    return entryqueue_take(&pool->ready[0]);
-}
-
-/* A guild at rest for a while; it counts as scheduled while it is shrunk. */
-static ThreadEntry *pick_cooled_locked(ThreadPool *pool, uint64_t now)
-{
-    while (pool->cooling_first) {
-        ThreadEntry *entry = pool->cooling_first;
-        if (!entry->scheduled && now - entry->last_run_ns < COOL_NS)
-            return NULL;
-        pool->cooling_first = entry->cooling_next;
-        if (!pool->cooling_first)
-            pool->cooling_last = NULL;
-        entry->cooling = false;
-        if (!entry->scheduled && entry->vm_handle) {
-            entry->scheduled = true;
+        entry = pick_other_locked(self);
+        if (entry) {
+            self->other_last = true;
             return entry;
         }
     }
-    return NULL;
+    entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&pool->ready[0]);
 }
 
-static void wait_for_work_locked(ThreadPool *pool)
+/* A guild that is at rest for long; it counts as scheduled while it is seen to. */
+static ThreadEntry *pick_idle_locked(ThreadPool *pool, uint64_t now, TurnJob *job)
 {
-    pool->idle_threads++;
-    if (pool->cooling_first) {
-        uint64_t until = clock_monotonic_ns() + COOL_NS / 4;
-        struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
-                                .tv_nsec = (long)(until % CLOCK_NS_PER_S)};
-        pthread_cond_timedwait(&pool->work, &pool->lock, &time);
+    const WorkerOptions *options = pool->registry.options;
+    ThreadEntry *cold = pool->cold.first, *warm = pool->warm.first, *entry = NULL;
+    if (cold && now >= cold->ran_ns + options->destroy_idle_ns) {
+        entry = cold;
+        *job = TURN_EXPIRE;
+    } else if (warm && now >= warm->ran_ns + options->shrink_idle_ns) {
+        entry = warm;
+        *job = TURN_SHRINK;
     } else {
-        pthread_cond_wait(&pool->work, &pool->lock);
+        return NULL;
     }
-    pool->idle_threads--;
-}
-
-/* Shrinks without the lock; mail that came meanwhile makes the guild ready. */
-static void cool(ThreadPool *pool, ThreadEntry *entry)
-{
-    pthread_mutex_unlock(&pool->lock);
-    khronos_shrink(entry->vm_handle);
-    pthread_mutex_lock(&pool->lock);
-    pool->cooled++;
-    entry->scheduled = false;
-    if (entry->mail_first)
-        make_ready_locked(pool, entry);
+    forget_place_locked(pool, entry);
+    entry->scheduled = true;
+    pool->ended_count++;
+    return entry;
 }
 
 /* What many guilds freed lies in pieces all over the allocator: whole pages of it go back. */
-static bool trim(ThreadPool *pool)
+static bool trim(ThreadPool *pool, uint64_t now)
 {
-    if (pool->cooled < TRIM_COUNT)
+    if (pool->ended_count < TRIM_COUNT || now - pool->trimmed_ns < TRIM_NS)
         return false;
-    pool->cooled = 0;
-    pthread_mutex_unlock(&pool->lock);
+    pool->ended_count = 0;
+    pool->trimmed_ns = now;
+    pthread_mutex_unlock(&pool->registry.lock);
     malloc_trim(0);
-    pthread_mutex_lock(&pool->lock);
+    pthread_mutex_lock(&pool->registry.lock);
     return true;
+}
+
+/* ---- Workers ---- */
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+/* When a waiting thread has something to do at the latest; 0: when it is told. */
+static uint64_t deadline_locked(const ThreadPool *pool)
+{
+    const WorkerOptions *options = pool->registry.options;
+    uint64_t until = timerheap_due_ns(&pool->timers);
+    if (pool->warm.first)
+        until = earlier(until, pool->warm.first->ran_ns + options->shrink_idle_ns);
+    if (pool->cold.first)
+        until = earlier(until, pool->cold.first->ran_ns + options->destroy_idle_ns);
+    if (pool->ended_count >= TRIM_COUNT)
+        until = earlier(until, pool->trimmed_ns + TRIM_NS);
+    return until;
+}
+
+static void wait_locked(ThreadPool *pool)
+{
+    uint64_t until = deadline_locked(pool);
+    bool keeper = until != 0 && (pool->keeper_until_ns == 0 || until < pool->keeper_until_ns);
+    if (keeper)
+        pool->keeper_until_ns = until;
+    pool->idle_threads++;
+    monotonic_wait(&pool->work, &pool->registry.lock, keeper ? until : 0);
+    pool->idle_threads--;
+    if (keeper && pool->keeper_until_ns == until)
+        pool->keeper_until_ns = 0;
+}
+
+/* This thread is about to be busy: it looks at the timers when it is back. What is due earlier is
+ * another's to wait for. */
+static void pass_keeping_locked(ThreadPool *pool, uint64_t now)
+{
+    if (pool->idle_threads == 0 || pool->keeper_until_ns != 0)
+        return;
+    uint64_t until = timerheap_due_ns(&pool->timers);
+    if (until != 0 && until < now + TURN_NS)
+        pthread_cond_signal(&pool->work);
+}
+
+/* The next thing to do, taken; NULL: nothing. */
+static ThreadEntry *choose_locked(PoolThread *self)
+{
+    TurnJob job = TURN_WORK;
+    ThreadPool *pool = self->pool;
+    uint64_t now = clock_monotonic_ns();
+    bool stopping = registry_is_stopping(&pool->registry);
+    bool idle_first = !stopping && self->turns++ % IDLE_SHARE == 0;
+    ThreadEntry *entry = idle_first ? pick_idle_locked(pool, now, &job) : NULL;
+    if (!entry)
+        entry = pick_locked(self, now);
+    if (!entry && !stopping && !idle_first)
+        entry = pick_idle_locked(pool, now, &job);
+    if (!entry)
+        return NULL;
+    turn_take_locked(&self->work, entry, job, NULL);
+    pass_keeping_locked(pool, now);
+    return entry;
 }
 
 static void *worker_main(void *arg)
 {
     PoolThread *self = arg;
     ThreadPool *pool = self->pool;
-    pthread_mutex_lock(&pool->lock);
+    begin_thread(self);
+    pthread_mutex_lock(&pool->registry.lock);
     for (;;) {
-        ThreadEntry *entry = pick_locked(self);
+        ThreadEntry *entry = choose_locked(self);
         if (entry) {
-            bool stopping = is_stopping(pool);
-            LuaVmAction *action = entry->current ? entry->current : entry_mail_take(entry);
-            pthread_mutex_unlock(&pool->lock);
-            take_turn(self, entry, action, stopping);
-            pthread_mutex_lock(&pool->lock);
-        } else if (is_stopping(pool)) {
+            pthread_mutex_unlock(&pool->registry.lock);
+            turn_run(&self->work);
+            if (self->other_last)
+                self->other_end_ns = self->work.turn.end_ns;
+            bool panicked = self->work.turn.panicked;
+            if (panicked)
+                give_up_parked(self);
+            pthread_mutex_lock(&pool->registry.lock);
+            release_locked(self, entry);
+            if (!panicked)
+                continue;
+            pthread_mutex_unlock(&pool->registry.lock);
+            if (replace_thread(self))
+                return NULL;
+            pthread_mutex_lock(&pool->registry.lock);
+        } else if (registry_is_stopping(&pool->registry)) {
             break;
-        } else if ((entry = pick_cooled_locked(pool, clock_monotonic_ns())) != NULL) {
-            cool(pool, entry);
-        } else if (!trim(pool)) {
-            wait_for_work_locked(pool);
+        } else if (!trim(pool, clock_monotonic_ns())) {
+            wait_locked(pool);
         }
     }
-    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->registry.lock);
     return NULL;
 }
 
-/* ---- Life -------------------------------------------------------------------------------------
- */
+/* ---- Start and end ---- */
 
-static bool start_thread(ThreadPool *pool, PoolThread *thread)
+static bool start_thread(PoolThread *self)
 {
-    thread->fibers = luau_fibers_new(FIBERS_KEPT);
-    if (!thread->fibers)
-        return false;
-    ticker_setfibers(pool->ticker, thread->index, thread->fibers);
-    if (pthread_create(&thread->thread, NULL, thread->io ? seat_main : worker_main, thread) != 0) {
-        luau_fibers_free(thread->fibers);
-        return false;
-    }
-    return true;
+    return pthread_create(&self->thread, NULL, self->io ? seat_main : worker_main, self) == 0;
 }
 
 static bool pool_drain(Strategy *strategy, uint64_t timeout_ns)
 {
-    ThreadPool *pool = (ThreadPool *)strategy;
-    uint64_t until = clock_monotonic_ns() + timeout_ns;
-    struct timespec time = {.tv_sec = (time_t)(until / CLOCK_NS_PER_S),
-                            .tv_nsec = (long)(until % CLOCK_NS_PER_S)};
-    pthread_mutex_lock(&pool->lock);
-    pool->refusing = true;
-    int timed_out = 0;
-    while (pool->stats.waiting > 0 && !timed_out)
-        timed_out = pthread_cond_timedwait(&pool->drained, &pool->lock, &time) != 0;
-    bool empty = pool->stats.waiting == 0;
-    pthread_mutex_unlock(&pool->lock);
-    return empty;
+    return registry_drain(&((ThreadPool *)strategy)->registry, timeout_ns);
 }
 
-static void free_pool(ThreadPool *pool)
+static void free_pool(ThreadPool *pool, int count)
 {
-    size_t cursor = 0;
-    for (ThreadEntry *entry; (entry = idmap_next(&pool->registry, &cursor)) != NULL;)
-        entry_free(entry);
-    idmap_free(&pool->registry);
+    for (int i = 0; i < count; i++)
+        workthread_free(&pool->threads[i].work);
+    timerheap_free(&pool->timers);
+    registry_free(&pool->registry);
     ticker_free(pool->ticker);
-    for (int i = 0; i < pool->thread_count; i++)
-        luau_fibers_free(pool->threads[i].fibers);
     pthread_cond_destroy(&pool->work);
-    pthread_cond_destroy(&pool->drained);
-    pthread_mutex_destroy(&pool->lock);
     free(pool->threads);
     free(pool);
+}
+
+/* Guilds that wait for an instant, or for the host, end now as well. */
+static void wake_all_locked(ThreadPool *pool)
+{
+    size_t cursor = 0;
+    for (ThreadEntry *entry; (entry = idmap_next(&pool->registry.entries, &cursor)) != NULL;)
+        if (!entry->scheduled && entry->mail_count > 0)
+            make_ready_locked(pool, entry, clock_monotonic_ns());
+    pthread_cond_broadcast(&pool->work);
+}
+
+static void end_threads(ThreadPool *pool)
+{
+    pthread_mutex_lock(&pool->registry.lock);
+    atomic_store(&pool->registry.refusing, true);
+    atomic_store(&pool->registry.stopping, true);
+    wake_all_locked(pool);
+    pthread_mutex_unlock(&pool->registry.lock);
+    /* From here on no thread is replaced. */
+    for (int i = 0; i < pool->thread_count; i++)
+        if (pool->threads[i].io)
+            pool->registry.options->io.wake(pool->threads[i].io);
+    for (int i = 0; i < pool->thread_count; i++)
+        pthread_join(pool->threads[i].thread, NULL);
+    BASE_ASSERT(atomic_load(&pool->registry.waiting) == 0);
 }
 
 static void pool_stop(Strategy *strategy)
 {
     ThreadPool *pool = (ThreadPool *)strategy;
-    pthread_mutex_lock(&pool->lock);
-    pool->refusing = true;
-    atomic_store_explicit(&pool->stopping, true, memory_order_relaxed);
-    pthread_cond_broadcast(&pool->work);
-    pthread_mutex_unlock(&pool->lock);
-    for (int i = 0; i < pool->thread_count; i++)
-        if (pool->threads[i].io)
-            pool->options->io.wake(pool->threads[i].io);
-    for (int i = 0; i < pool->thread_count; i++)
-        pthread_join(pool->threads[i].thread, NULL);
-    BASE_ASSERT(pool->stats.waiting == 0);
-    free_pool(pool);
+    end_threads(pool);
+    free_pool(pool, pool->thread_count);
 }
 
 static void pool_stats(Strategy *strategy, WorkerStats *stats)
 {
-    ThreadPool *pool = (ThreadPool *)strategy;
-    pthread_mutex_lock(&pool->lock);
-    *stats = pool->stats;
-    pthread_mutex_unlock(&pool->lock);
-}
-
-/* It is held for less time than falling asleep takes: waiters spin a little first. */
-static void init_lock(pthread_mutex_t *lock)
-{
-    pthread_mutexattr_t attributes;
-    pthread_mutexattr_init(&attributes);
-    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ADAPTIVE_NP);
-    pthread_mutex_init(lock, &attributes);
-    pthread_mutexattr_destroy(&attributes);
+    registry_stats(&((ThreadPool *)strategy)->registry, stats);
 }
 
 /* All before the first of them runs. */
-static bool open_seats(ThreadPool *pool, int count)
+static bool prepare_threads(ThreadPool *pool, int count)
 {
-    const WorkerIo *io = &pool->options->io;
-    int workers = pool->options->threads;
+    const WorkerIo *io = &pool->registry.options->io;
+    int workers = pool->registry.options->threads;
     for (int i = 0; i < count; i++) {
         PoolThread *thread = &pool->threads[i];
-        thread->pool = pool;
-        thread->index = i;
-        thread->seat.strategy = &pool->base;
+        *thread = (PoolThread){.seat.strategy = &pool->base, .pool = pool, .index = i};
         if (i >= workers && !(thread->io = io->open(io->userdata, i - workers, &thread->seat)))
+            return false;
+        if (!workthread_init(&thread->work, &pool->registry, pool->ticker, FIBERS_KEPT))
             return false;
     }
     return true;
+}
+
+static bool start_threads(ThreadPool *pool, int count)
+{
+    bool started = true;
+    pthread_mutex_lock(&pool->registry.lock); /* their own ids are theirs to read */
+    while (started && pool->thread_count < count) {
+        started = start_thread(&pool->threads[pool->thread_count]);
+        pool->thread_count += started;
+    }
+    pthread_mutex_unlock(&pool->registry.lock);
+    return started;
 }
 
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
@@ -583,7 +575,7 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
     int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)count, sizeof(*threads));
-    Ticker *ticker = ticker_new(TICK_US, count);
+    Ticker *ticker = ticker_new(TICK_US);
     if (!pool || !threads || !ticker) {
         snprintf(error, error_size, "not enough memory for the worker threads");
         ticker_free(ticker);
@@ -591,24 +583,15 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
         free(pool);
         return NULL;
     }
-    *pool = (ThreadPool){
-        .base.ops = &ops, .options = options, .ticker = ticker, .threads = threads};
-    idmap_init(&pool->registry, random_u64());
-    init_lock(&pool->lock);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->work, &monotonic);
-    pthread_cond_init(&pool->drained, &monotonic);
-    pthread_condattr_destroy(&monotonic);
-    bool opened = open_seats(pool, count);
-    while (pool->thread_count < count) {
-        if (!opened || !start_thread(pool, &threads[pool->thread_count])) {
-            snprintf(error, error_size, "cannot start a worker thread");
-            pool_stop(&pool->base);
-            return NULL;
-        }
-        pool->thread_count++;
-    }
-    return &pool->base;
+    pool->base.ops = &ops;
+    pool->ticker = ticker;
+    pool->threads = threads;
+    registry_init(&pool->registry, options);
+    monotonic_cond_init(&pool->work);
+    if (prepare_threads(pool, count) && start_threads(pool, count))
+        return &pool->base;
+    snprintf(error, error_size, "cannot start the worker threads");
+    end_threads(pool);
+    free_pool(pool, count);
+    return NULL;
 }

@@ -1,39 +1,29 @@
 #include "worker/ticker.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum {
-    QUIET_TICKS = 20, /* without a running VM, before it falls asleep */
-    CACHE_LINE = 64
-};
+#include "base/base.h"
 
-/* Each thread writes its own at every turn. */
-typedef struct TickerSlot {
-    _Alignas(CACHE_LINE) atomic_bool running;
-    luau_Fibers *fibers;
-} TickerSlot;
+enum { QUIET_TICKS = 20 }; /* without a running VM, before it falls asleep */
 
 struct Ticker {
     pthread_t thread;
     unsigned period_us;
-    int count;
-    TickerSlot *slots;
     atomic_bool stopping;
     atomic_bool asleep; /* set by the ticker, taken back by who wakes it; written under the lock */
     pthread_mutex_t lock;
     pthread_cond_t wanted;
+    TickerSlot *slots;
 };
 
-static bool tick(Ticker *ticker)
+static bool tick_locked(Ticker *ticker)
 {
     bool any = false;
-    for (int i = 0; i < ticker->count; i++) {
-        TickerSlot *slot = &ticker->slots[i];
-        if (!atomic_load_explicit(&slot->running, memory_order_acquire))
+    for (TickerSlot *slot = ticker->slots; slot; slot = slot->next) {
+        /* Relaxed: a tick too many or too few makes a slice a little shorter or longer. */
+        if (!atomic_load_explicit(&slot->running, memory_order_relaxed))
             continue;
         luau_fibers_tick(slot->fibers);
         any = true;
@@ -43,17 +33,15 @@ static bool tick(Ticker *ticker)
 
 /* Either the ticker sees that a thread runs, or the thread sees that the ticker sleeps: both write
  * first and then read, sequentially consistent. */
-static void fall_asleep(Ticker *ticker)
+static void fall_asleep_locked(Ticker *ticker)
 {
-    pthread_mutex_lock(&ticker->lock);
     atomic_store(&ticker->asleep, true);
     bool any = false;
-    for (int i = 0; i < ticker->count; i++)
-        any |= atomic_load(&ticker->slots[i].running);
+    for (TickerSlot *slot = ticker->slots; slot; slot = slot->next)
+        any |= atomic_load(&slot->running);
     while (!any && atomic_load(&ticker->asleep) && !atomic_load(&ticker->stopping))
         pthread_cond_wait(&ticker->wanted, &ticker->lock);
     atomic_store(&ticker->asleep, false);
-    pthread_mutex_unlock(&ticker->lock);
 }
 
 static void wake(Ticker *ticker)
@@ -71,31 +59,29 @@ static void *ticker_main(void *arg)
     int quiet = 0;
     while (!atomic_load(&ticker->stopping)) {
         clock_nanosleep(CLOCK_MONOTONIC, 0, &period, NULL);
-        quiet = tick(ticker) ? 0 : quiet + 1;
+        pthread_mutex_lock(&ticker->lock);
+        quiet = tick_locked(ticker) ? 0 : quiet + 1;
         if (quiet >= QUIET_TICKS) {
-            fall_asleep(ticker);
+            fall_asleep_locked(ticker);
             quiet = 0;
         }
+        pthread_mutex_unlock(&ticker->lock);
     }
     return NULL;
 }
 
-Ticker *ticker_new(unsigned period_us, int threads)
+Ticker *ticker_new(unsigned period_us)
 {
     Ticker *ticker = calloc(1, sizeof(*ticker));
-    TickerSlot *slots = aligned_alloc(CACHE_LINE, (size_t)threads * sizeof(*slots));
-    if (ticker && slots) {
-        *ticker = (Ticker){.period_us = period_us, .count = threads, .slots = slots};
-        for (int i = 0; i < threads; i++)
-            slots[i] = (TickerSlot){.running = false};
-        pthread_mutex_init(&ticker->lock, NULL);
-        pthread_cond_init(&ticker->wanted, NULL);
-        if (pthread_create(&ticker->thread, NULL, ticker_main, ticker) == 0)
-            return ticker;
-        pthread_cond_destroy(&ticker->wanted);
-        pthread_mutex_destroy(&ticker->lock);
-    }
-    free(slots);
+    if (!ticker)
+        return NULL;
+    ticker->period_us = period_us;
+    pthread_mutex_init(&ticker->lock, NULL);
+    pthread_cond_init(&ticker->wanted, NULL);
+    if (pthread_create(&ticker->thread, NULL, ticker_main, ticker) == 0)
+        return ticker;
+    pthread_cond_destroy(&ticker->wanted);
+    pthread_mutex_destroy(&ticker->lock);
     free(ticker);
     return NULL;
 }
@@ -104,28 +90,49 @@ void ticker_free(Ticker *ticker)
 {
     if (!ticker)
         return;
+    BASE_ASSERT(ticker->slots == NULL);
     atomic_store(&ticker->stopping, true);
     wake(ticker);
     pthread_join(ticker->thread, NULL);
     pthread_cond_destroy(&ticker->wanted);
     pthread_mutex_destroy(&ticker->lock);
-    free(ticker->slots);
     free(ticker);
 }
 
-void ticker_setfibers(Ticker *ticker, int thread, luau_Fibers *fibers)
+void ticker_add(Ticker *ticker, TickerSlot *slot, luau_Fibers *fibers)
 {
-    ticker->slots[thread].fibers = fibers;
+    pthread_mutex_lock(&ticker->lock);
+    slot->fibers = fibers;
+    slot->prev = NULL;
+    slot->next = ticker->slots;
+    if (slot->next)
+        slot->next->prev = slot;
+    ticker->slots = slot;
+    pthread_mutex_unlock(&ticker->lock);
 }
 
-void ticker_enter(Ticker *ticker, int thread)
+void ticker_remove(Ticker *ticker, TickerSlot *slot)
 {
-    atomic_store(&ticker->slots[thread].running, true);
+    pthread_mutex_lock(&ticker->lock);
+    if (slot->prev)
+        slot->prev->next = slot->next;
+    else
+        ticker->slots = slot->next;
+    if (slot->next)
+        slot->next->prev = slot->prev;
+    slot->prev = slot->next = NULL;
+    pthread_mutex_unlock(&ticker->lock);
+}
+
+void ticker_enter(Ticker *ticker, TickerSlot *slot)
+{
+    atomic_store(&slot->running, true);
     if (atomic_load(&ticker->asleep))
         wake(ticker);
 }
 
-void ticker_leave(Ticker *ticker, int thread)
+void ticker_leave(TickerSlot *slot)
 {
-    atomic_store_explicit(&ticker->slots[thread].running, false, memory_order_release);
+    /* Relaxed: see tick_locked. */
+    atomic_store_explicit(&slot->running, false, memory_order_relaxed);
 }

@@ -38,6 +38,7 @@ static const char RESULT[] = "{\"a\":[40,40]}";
 static KhronosTemplate *make_template(KhronosSandbox *sandbox)
 {
     char error[256];
+    codecache_trim(sandbox_codecache(sandbox), 0); /* it shall be compiled anew */
     KhronosTemplate *t = template_new(sandbox, "guild", 1, "");
     if (!t)
         return NULL;

@@ -1,4 +1,5 @@
-/* Guilds on threads: order, fairness, bounds, states, and completions that come exactly once. */
+/* What the worker promises, over mock VMs, for each strategy: order, bounds, states, limits,
+ * pauses, timers, idle VMs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,541 +9,533 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/idmap.h"
-#include "runtime_support.h"
-#include "worker/templates.h"
-#include "worker/worker.h"
+#include "worker_bench.h"
 
-typedef struct Bench {
-    KhronosSandbox *sandbox;
-    WorkerOptions options;
-    Worker *worker;
-    KhronosEvent event;
-    char *event_text;
-    void *ios; /* freed when the worker is gone */
-} Bench;
+/* ---- Order, bounds ---- */
 
-/* One action with its owner's part. */
-typedef struct Job {
-    LuaVmAction action;
-    Strbuf result;
-    atomic_int completions;
-    uint64_t done_ns;
-    uint64_t submitted_ns;
-    int *order; /* next number to be given, or NULL */
-    int place;
-} Job;
-
-static void on_complete(LuaVmAction *action)
-{
-    Job *job = action->userdata;
-    job->done_ns = clock_monotonic_ns();
-    if (job->order)
-        job->place = (*job->order)++;
-    atomic_fetch_add(&job->completions, 1);
-}
-
-static void fill(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
-{
-    job->action = (LuaVmAction){
-        .type = type,
-        .guild_id = guild_id,
-        .complete = on_complete,
-        .userdata = job,
-        .execution = {.template_version = t, .event = &b->event, .id = "x", .out = &job->result},
-    };
-    job->submitted_ns = clock_monotonic_ns();
-}
-
-static void submit(Bench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
-{
-    fill(b, job, type, guild_id, t);
-    worker_submit(b->worker, &job->action);
-}
-
-static void wait_for(Job *job)
-{
-    for (int i = 0; i < 60000 && atomic_load(&job->completions) == 0; i++)
-        usleep(500);
-    assert_int_equal(atomic_load(&job->completions), 1);
-}
-
-static void job_free(Job *job)
-{
-    assert_int_equal(atomic_load(&job->completions), 1);
-    execution_free(&job->action.execution);
-    strbuf_free(&job->result);
-}
-
-static void start(Bench *b)
-{
-    char error[256] = "";
-    b->worker = worker_start(&b->options, error, sizeof(error));
-    if (!b->worker)
-        fail_msg("%s", error);
-}
-
-static int setup(void **state)
-{
-    Bench *b = calloc(1, sizeof(*b));
-    b->sandbox = support_sandbox();
-    worker_default_options(&b->options);
-    b->options.threads = 2;
-    b->options.sandbox = b->sandbox;
-    support_event("{\"name\":\"E\"}", &b->event_text, &b->event);
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
+static void test_order(void **state)
 {
     Bench *b = *state;
-    worker_stop(b->worker);
-    sandbox_release(b->sandbox);
-    free(b->event_text);
-    free(b->ios);
-    free(b);
-    return 0;
-}
-
-static void run_one(Bench *b, Job *job, uint64_t guild_id, KhronosTemplate *t)
-{
-    memset(job, 0, sizeof(*job));
-    submit(b, job, VM_ACTION_EXECUTE, guild_id, t);
-    wait_for(job);
-}
-
-static void test_many_guilds(void **state)
-{
-    Bench *b = *state;
-    enum { GUILDS = 200, EACH = 20 };
+    enum { GUILDS = 60, EACH = 40 };
     start(b);
-    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
-                                          "local _, c = ... n = (n or 0) + 1 return c.guild_id, n",
-                                          NULL);
     Job *jobs = calloc(GUILDS * EACH, sizeof(Job));
-    for (int i = 0; i < GUILDS * EACH; i++)
-        submit(b, &jobs[i], VM_ACTION_EXECUTE, (uint64_t)(i % GUILDS) + 1, t);
-    assert_true(worker_drain(b->worker, 60 * CLOCK_NS_PER_S));
+    atomic_int orders[GUILDS] = {0};
     for (int i = 0; i < GUILDS * EACH; i++) {
-        char expected[64]; /* the order of each guild's mail is kept */
-        snprintf(expected, sizeof(expected), "[\"%d\",%d]", i % GUILDS + 1, i / GUILDS + 1);
-        assert_int_equal(jobs[i].action.execution.status, KHRONOS_OK);
-        assert_string_equal(strbuf_cstr(&jobs[i].result), expected);
-        job_free(&jobs[i]);
+        jobs[i].order = &orders[i % GUILDS];
+        execute(b, &jobs[i], (uint64_t)(i % GUILDS) + 1, QUICK);
+    }
+    assert_true(worker_drain(b->worker, 120 * CLOCK_NS_PER_S));
+    for (int i = 0; i < GUILDS * EACH; i++) {
+        assert_int_equal(jobs[i].place, i / GUILDS);
+        assert_int_equal(jobs[i].action.execution.result_count, i / GUILDS + 1);
+        finish_job(&jobs[i], VM_ACTION_DONE, KHRONOS_OK);
     }
     WorkerStats stats;
     worker_stats(b->worker, &stats);
     assert_int_equal(stats.guilds, GUILDS);
     assert_int_equal(stats.vms, GUILDS);
+    assert_int_equal(stats.created, GUILDS);
     assert_int_equal(stats.waiting, 0);
     assert_int_equal(stats.executions, GUILDS * EACH);
     free(jobs);
-    template_release(t);
 }
 
-static void test_states(void **state)
+/* Several executions in one action, and actions that overtake one that waits. */
+static void test_concurrent_executions(void **state)
 {
     Bench *b = *state;
-    b->options.limits.cpu_max_ns = 500 * CLOCK_NS_PER_MS;
-    b->options.limits.memory_max_bytes = (size_t)1 << 20;
     start(b);
-    KhronosTemplate *good = support_template(b->sandbox, "good", 1, "init.luau", "return 1", NULL);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
-                                             "while true do end", NULL);
-    KhronosTemplate *eat = support_template(b->sandbox, "eat", 1, "init.luau",
-                                            "local t = {} while true do t[#t + 1] = {} end", NULL);
-    struct {
-        VmActionType type;
-        KhronosTemplate *t;
-        VmState state;
-        VmBrokenReason reason;
-        uint64_t generation;
-    } const steps[] = {
-        {VM_ACTION_GET_STATE, NULL, VM_NONE, VM_NOT_BROKEN, 0},
-        {VM_ACTION_EXECUTE, good, VM_HEALTHY, VM_NOT_BROKEN, 1},
-        {VM_ACTION_EXECUTE, spin, VM_BROKEN, VM_EXECUTION_TIMEOUT, 1},
-        {VM_ACTION_EXECUTE, good, VM_HEALTHY, VM_NOT_BROKEN, 2},
-        {VM_ACTION_EXECUTE, eat, VM_BROKEN, VM_MEMORY_LIMIT_EXCEEDED, 2},
-        {VM_ACTION_DESTROY, NULL, VM_BROKEN, VM_MEMORY_LIMIT_EXCEEDED, 2},
-        {VM_ACTION_EXECUTE, good, VM_HEALTHY, VM_NOT_BROKEN, 3},
-        {VM_ACTION_DESTROY, NULL, VM_BROKEN, VM_EXPLICIT_DESTROY, 3},
-    };
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(steps); i++) {
-        Job job = {0}, info = {0};
-        submit(b, &job, steps[i].type, 7, steps[i].t);
-        submit(b, &info, VM_ACTION_GET_STATE, 7, NULL);
-        wait_for(&job);
-        wait_for(&info);
-        assert_int_equal(info.action.info.state, steps[i].state);
-        assert_int_equal(info.action.info.reason, steps[i].reason);
-        assert_int_equal(info.action.info.generation, steps[i].generation);
-        assert_true((info.action.info.account.reserved_bytes > 0) ==
-                    (steps[i].state == VM_HEALTHY));
-        job_free(&job);
-        job_free(&info);
-    }
-    assert_string_equal(vm_reason_name(VM_EXECUTION_TIMEOUT), "execution timeout");
-    template_release(good);
-    template_release(spin);
-    template_release(eat);
+    MockPlan plans[3] = {{.kind = MOCK_WAIT, .wait_ns = 30 * CLOCK_NS_PER_MS},
+                         {.kind = MOCK_FINISH, .steps = 3},
+                         {.kind = MOCK_WAIT, .wait_ns = CLOCK_NS_PER_MS}};
+    KhronosExecution x[3] = {0};
+    atomic_int order = 0;
+    Job several = {.order = &order}, none = {0}, later = {.order = &order};
+    for (int i = 0; i < 3; i++)
+        x[i] = (KhronosExecution){.event = &plans[i].event, .id = "x"};
+    fill(&several, VM_ACTION_DISPATCH_EVENT, 5);
+    several.action.executions = x;
+    several.action.execution_count = 3;
+    worker_submit(b->worker, &several.action);
+    execute(b, &later, 5, QUICK);
+    fill(&none, VM_ACTION_DISPATCH_EVENT, 5);
+    none.action.executions = x;
+    none.action.execution_count = 0;
+    worker_submit(b->worker, &none.action);
+    finish_job(&none, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&several, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&later, VM_ACTION_DONE, KHRONOS_OK);
+    assert_true(several.place > later.place);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(x[i].result_count, i + 1);
 }
 
 static void test_mailbox_is_bounded(void **state)
 {
     Bench *b = *state;
-    b->options.mailbox_max = 3;
-    b->options.limits.cpu_max_ns = 200 * CLOCK_NS_PER_MS;
+    b->options.limits.mailbox_max = 3;
     start(b);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
-                                             "while true do end", NULL);
-    Job jobs[5] = {0};
+    Job jobs[5] = {0}, destroy = {0};
     for (int i = 0; i < 5; i++)
-        submit(b, &jobs[i], VM_ACTION_GET_STATE + (i == 0 ? -1 : 0), 1, spin);
-    for (int i = 0; i < 5; i++) {
+        execute(b, &jobs[i], 1, i == 0 ? PARK : QUICK);
+    for (int i = 3; i < 5; i++) {
         wait_for(&jobs[i]);
-        assert_int_equal(jobs[i].action.outcome, i < 3 ? VM_ACTION_DONE : VM_ACTION_QUEUE_FULL);
-        job_free(&jobs[i]);
+        assert_true(jobs[i].action.retry_after_ms > 0);
+        finish_job(&jobs[i], VM_ACTION_QUEUE_FULL, KHRONOS_OK);
     }
-    template_release(spin);
+    assert_int_equal(get_info(b, 1).mail, 3);
+    submit(b, &destroy, VM_ACTION_DESTROY, 1); /* taken nevertheless */
+    finish_job(&destroy, VM_ACTION_DONE, KHRONOS_OK);
+    for (int i = 0; i < 3; i++)
+        finish_job(&jobs[i], VM_ACTION_DONE, KHRONOS_BROKEN);
+    /* As soon as an action is completed there is room again. */
+    for (int i = 0; i < 50; i++) {
+        for (int k = 0; k < 3; k++)
+            execute(b, &jobs[k], 1, QUICK);
+        for (int k = 0; k < 3; k++)
+            finish_job(&jobs[k], VM_ACTION_DONE, KHRONOS_OK);
+    }
+    WorkerStats stats;
+    worker_stats(b->worker, &stats);
+    assert_int_equal(stats.refused, 2);
 }
 
-static int compare_u64(const void *a, const void *b)
+/* ---- States ---- */
+
+typedef struct Changes {
+    atomic_int count[VM_STATES];
+    atomic_int broken[VM_REASONS];
+} Changes;
+
+static void on_state(void *userdata, VmHandle vm, VmState state, VmBrokenReason reason)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
+    Changes *changes = userdata;
+    assert_int_not_equal(vm.guild_id, 0);
+    assert_int_not_equal(vm.generation, 0);
+    atomic_fetch_add(&changes->count[state], 1);
+    if (state == VM_BROKEN)
+        atomic_fetch_add(&changes->broken[reason], 1);
 }
 
-static void test_quiet_guilds_are_not_delayed(void **state)
+static void break_guild(Bench *b, KhronosStatus status, VmBrokenReason reason)
 {
-    Bench *b = *state;
-    enum { SPINNERS = 64, QUIET = 300 };
-    b->options.limits.cpu_max_ns = 60 * CLOCK_NS_PER_S;
-    start(b);
-    KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
-                                             "while true do end", NULL);
-    KhronosTemplate *quick = support_template(b->sandbox, "quick", 1, "init.luau",
-                                              "local n = 0 for i = 1, 1000 do n += i end return n",
-                                              NULL);
-    Job *spinners = calloc(SPINNERS, sizeof(Job));
-    for (int i = 0; i < SPINNERS; i++)
-        submit(b, &spinners[i], VM_ACTION_EXECUTE, 1000 + (uint64_t)i, spin);
-    usleep(200000);
-    uint64_t waits[QUIET];
-    for (int i = 0; i < QUIET; i++) {
-        Job job;
-        run_one(b, &job, 1 + (uint64_t)i % 20, quick);
-        waits[i] = job.done_ns - job.submitted_ns;
-        assert_int_equal(job.action.execution.status, KHRONOS_OK);
-        job_free(&job);
-    }
-    qsort(waits, QUIET, sizeof(waits[0]), compare_u64);
-    print_message("quiet guilds beside %d spinning: median %.2f ms, 99th percentile %.2f ms\n",
-                  SPINNERS, (double)waits[QUIET / 2] / 1e6, (double)waits[QUIET * 99 / 100] / 1e6);
-    /* Printed, not judged: a test must not depend on the machine. That each was answered while none
-     * of the spinners ended is what is checked. */
-    for (int i = 0; i < SPINNERS; i++)
-        assert_int_equal(atomic_load(&spinners[i].completions), 0);
-    /* All spinners are parked or running: stopping ends each of them, once. */
-    worker_stop(b->worker);
-    b->worker = NULL;
-    for (int i = 0; i < SPINNERS; i++) {
-        assert_int_equal(spinners[i].action.execution.status, KHRONOS_KILLED);
-        job_free(&spinners[i]);
-    }
-    free(spinners);
-    template_release(spin);
-    template_release(quick);
+    Job job = {0};
+    execute(b, &job, 7, (MockPlan){.kind = MOCK_BREAK, .status = status});
+    wait_for(&job);
+    assert_int_equal(job.action.info.reason, reason);
+    finish_job(&job, VM_ACTION_DONE, status);
 }
 
-static void test_stop_completes_everything(void **state)
+static void test_states(void **state)
 {
     Bench *b = *state;
-    enum { JOBS = 400 };
+    Changes changes = {0};
+    b->options.observer = (WorkerObserver){on_state, &changes};
     start(b);
-    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
-                                          "for i = 1, 1e6 do end return 1", NULL);
-    Job *jobs = calloc(JOBS, sizeof(Job));
-    for (int i = 0; i < JOBS; i++)
-        submit(b, &jobs[i], VM_ACTION_EXECUTE, (uint64_t)(i % 40) + 1, t);
-    assert_false(worker_drain(b->worker, CLOCK_NS_PER_MS));
-    Job late = {0};
-    submit(b, &late, VM_ACTION_EXECUTE, 1, t);
-    assert_int_equal(late.action.outcome, VM_ACTION_SHUTTING_DOWN);
-    job_free(&late);
-    worker_stop(b->worker);
-    b->worker = NULL;
-    for (int i = 0; i < JOBS; i++)
-        job_free(&jobs[i]);
+    Job job = {0};
+    expect_state(b, 7, VM_NONE, VM_NOT_BROKEN, 0);
+    submit(b, &job, VM_ACTION_DESTROY, 7); /* nothing to destroy */
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    expect_state(b, 7, VM_NONE, VM_NOT_BROKEN, 0);
+    run_quick(b, 7, 1);
+    run_quick(b, 7, 2);
+    expect_state(b, 7, VM_HEALTHY, VM_NOT_BROKEN, 1);
+    break_guild(b, KHRONOS_TIMEOUT, VM_EXECUTION_TIMEOUT);
+    expect_state(b, 7, VM_BROKEN, VM_EXECUTION_TIMEOUT, 1);
+    run_quick(b, 7, 1);
+    break_guild(b, KHRONOS_MEMORY_LIMIT, VM_MEMORY_LIMIT_EXCEEDED);
+    expect_state(b, 7, VM_BROKEN, VM_MEMORY_LIMIT_EXCEEDED, 2);
+    submit(b, &job, VM_ACTION_DESTROY, 7);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    expect_state(b, 7, VM_BROKEN, VM_MEMORY_LIMIT_EXCEEDED, 2);
+    break_guild(b, KHRONOS_INTERNAL, VM_INTERNAL_ERROR);
+    run_quick(b, 7, 1);
+    submit(b, &job, VM_ACTION_DESTROY, 7);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    expect_state(b, 7, VM_BROKEN, VM_EXPLICIT_DESTROY, 4);
+    atomic_store(&b->world.create_failures, 1);
+    execute(b, &job, 7, QUICK);
+    finish_job(&job, VM_ACTION_NO_MEMORY, KHRONOS_OK);
+    expect_state(b, 7, VM_BROKEN, VM_INTERNAL_ERROR, 5);
+    run_quick(b, 7, 1);
+    expect_state(b, 7, VM_HEALTHY, VM_NOT_BROKEN, 6);
+    WorkerStats stats;
+    worker_stats(b->worker, &stats);
+    assert_int_equal(stats.created, 5);
+    assert_int_equal(stats.vms, 1);
+    assert_int_equal(stats.broken[VM_EXECUTION_TIMEOUT], 1);
+    assert_int_equal(stats.broken[VM_MEMORY_LIMIT_EXCEEDED], 1);
+    assert_int_equal(stats.broken[VM_INTERNAL_ERROR], 2);
+    assert_int_equal(stats.broken[VM_EXPLICIT_DESTROY], 1);
+    for (int i = 0; i < VM_REASONS; i++)
+        assert_int_equal(atomic_load(&changes.broken[i]), stats.broken[i]);
+    assert_int_equal(atomic_load(&changes.count[VM_INITIALIZING]), 6);
+    assert_int_equal(atomic_load(&changes.count[VM_HEALTHY]), 5);
+    assert_int_equal(atomic_load(&changes.count[VM_DESTROYING]), 1);
+}
+
+/* The others of a VM that one execution broke. */
+static void test_break_takes_all(void **state)
+{
+    Bench *b = *state;
+    start(b);
+    Job waiting = {0}, breaking = {0}, behind = {0};
+    execute(b, &waiting, 3, (MockPlan){.kind = MOCK_WAIT, .wait_ns = 3600 * CLOCK_NS_PER_S});
+    execute(b, &breaking, 3, (MockPlan){.kind = MOCK_BREAK, .status = KHRONOS_MEMORY_LIMIT});
+    execute(b, &behind, 3, QUICK);
+    wait_for(&waiting);
+    assert_int_equal(waiting.action.info.reason, VM_MEMORY_LIMIT_EXCEEDED);
+    finish_job(&waiting, VM_ACTION_DONE, KHRONOS_BROKEN);
+    finish_job(&breaking, VM_ACTION_DONE, KHRONOS_MEMORY_LIMIT);
+    wait_for(&behind);
+    assert_int_equal(behind.action.execution.result_count, 1); /* of a new VM */
+    finish_job(&behind, VM_ACTION_DONE, KHRONOS_OK);
+}
+
+static void test_generations(void **state)
+{
+    Bench *b = *state;
+    static const VmActionType types[] = {VM_ACTION_EXECUTE, VM_ACTION_GET_STATE, VM_ACTION_DESTROY,
+                                         VM_ACTION_CLEAR_CACHE, VM_ACTION_SET_LIMITS};
+    start(b);
+    Job job = {0};
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(types); i++) {
+        run_quick(b, 9, 1);
+        uint64_t now = get_info(b, 9).generation;
+        for (uint64_t generation = 1; generation <= now + 1; generation++) {
+            fill(&job, types[i], 9);
+            job.action.handle.generation = generation;
+            worker_submit(b->worker, &job.action);
+            finish_job(&job, generation == now ? VM_ACTION_DONE : VM_ACTION_NOT_FOUND, KHRONOS_OK);
+        }
+        submit(b, &job, VM_ACTION_DESTROY, 9);
+        finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+        fill(&job, types[i], 9); /* the VM of that generation is gone */
+        job.action.handle.generation = now;
+        worker_submit(b->worker, &job.action);
+        finish_job(&job, VM_ACTION_NOT_FOUND, KHRONOS_OK);
+    }
+}
+
+/* ---- Control ---- */
+
+static void test_control_overtakes(void **state)
+{
+    Bench *b = *state;
+    const MockPlan plans[] = {SPIN, PARK, {.kind = MOCK_WAIT, .wait_ns = 3600 * CLOCK_NS_PER_S}};
+    start(b);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(plans); i++) {
+        Job running = {.id = "running"}, waiting = {.id = "waiting"}, control = {0};
+        execute(b, &running, 1, plans[i]);
+        EVENTUALLY(get_info(b, 1).state == VM_HEALTHY);
+        execute(b, &waiting, 1, SPIN);
+        assert_int_equal(get_info(b, 1).mail, 2);
+        fill(&control, VM_ACTION_CANCEL, 1);
+        control.action.execution_id = "nobody";
+        worker_submit(b->worker, &control.action);
+        finish_job(&control, VM_ACTION_NOT_FOUND, KHRONOS_OK);
+        fill(&control, VM_ACTION_CANCEL, 1);
+        control.action.execution_id = "waiting";
+        worker_submit(b->worker, &control.action);
+        finish_job(&control, VM_ACTION_DONE, KHRONOS_OK);
+        finish_job(&waiting, VM_ACTION_DONE, KHRONOS_CANCELLED);
+        fill(&control, VM_ACTION_CANCEL, 1);
+        control.action.execution_id = "running";
+        worker_submit(b->worker, &control.action);
+        finish_job(&control, VM_ACTION_DONE, KHRONOS_OK);
+        finish_job(&running, VM_ACTION_DONE, KHRONOS_CANCELLED);
+        assert_int_equal(get_info(b, 1).mail, 0);
+    }
+    assert_int_equal(atomic_load(&b->world.created), 1);
+}
+
+static void set_limits(Bench *b, uint64_t guild_id, const KhronosLimits *limits)
+{
+    Job job = {0};
+    fill(&job, VM_ACTION_SET_LIMITS, guild_id);
+    job.action.limits = limits;
+    worker_submit(b->worker, &job.action);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+}
+
+static void expect_memory_limit(Bench *b, uint64_t guild_id, size_t bytes)
+{
+    Job job = {0};
+    execute(b, &job, guild_id, QUICK);
+    wait_for(&job);
+    assert_int_equal(job.action.execution.memory_bytes, bytes);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    assert_int_equal(get_info(b, guild_id).limits.memory_max_bytes, bytes);
+}
+
+static void test_limits(void **state)
+{
+    Bench *b = *state;
+    start(b);
+    size_t usual = b->options.limits.memory_max_bytes;
+    KhronosLimits own = b->options.limits;
+    own.memory_max_bytes = 12345;
+    Job destroy = {0}, spinning = {0};
+    expect_memory_limit(b, 1, usual);
+    set_limits(b, 1, &own); /* of a VM there is */
+    expect_memory_limit(b, 1, 12345);
+    submit(b, &destroy, VM_ACTION_DESTROY, 1); /* they survive it */
+    finish_job(&destroy, VM_ACTION_DONE, KHRONOS_OK);
+    expect_memory_limit(b, 1, 12345);
+    expect_memory_limit(b, 2, usual); /* of others they are none */
+    set_limits(b, 1, NULL);
+    expect_memory_limit(b, 1, usual);
+    set_limits(b, 3, &own); /* before there is a VM */
+    expect_memory_limit(b, 3, 12345);
+    execute(b, &spinning, 4, PARK); /* while it runs */
+    own.mailbox_max = 1;
+    set_limits(b, 4, &own);
+    execute(b, &destroy, 4, QUICK);
+    finish_job(&destroy, VM_ACTION_QUEUE_FULL, KHRONOS_OK);
+    submit(b, &destroy, VM_ACTION_DESTROY, 4);
+    finish_job(&destroy, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&spinning, VM_ACTION_DONE, KHRONOS_BROKEN);
+    assert_int_equal(spinning.action.execution.memory_bytes, 12345);
+    set_limits(b, 77, NULL); /* of a guild that nobody knows */
+    assert_int_equal(get_info(b, 77).state, VM_NONE);
+}
+
+/* ---- Destroying ---- */
+
+static void test_destroy_is_in_order(void **state)
+{
+    Bench *b = *state;
+    const MockPlan stuck[] = {SPIN, PARK, {.kind = MOCK_WAIT, .wait_ns = 3600 * CLOCK_NS_PER_S}};
+    start(b);
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(stuck); i++) {
+        Job first = {0}, second = {0}, destroy = {0}, behind = {0};
+        atomic_int order = 0;
+        first.order = second.order = destroy.order = behind.order = &order;
+        execute(b, &first, 1, QUICK);
+        execute(b, &second, 1, stuck[i]);
+        submit(b, &destroy, VM_ACTION_DESTROY, 1);
+        execute(b, &behind, 1, QUICK);
+        wait_for(&behind);
+        assert_int_equal(behind.action.execution.result_count, 1);
+        wait_for(&second);
+        assert_string_equal(strbuf_cstr(&second.action.execution.message),
+                            "the execution was stopped: the VM was destroyed");
+        assert_int_equal(second.action.info.reason, VM_EXPLICIT_DESTROY);
+        assert_int_equal(first.place, 0);
+        assert_int_equal(second.place, 1);
+        assert_int_equal(destroy.place, 2);
+        assert_int_equal(behind.place, 3);
+        finish_job(&first, VM_ACTION_DONE, KHRONOS_OK);
+        finish_job(&second, VM_ACTION_DONE, KHRONOS_BROKEN);
+        finish_job(&destroy, VM_ACTION_DONE, KHRONOS_OK);
+        finish_job(&behind, VM_ACTION_DONE, KHRONOS_OK);
+    }
+}
+
+static void test_clear_cache(void **state)
+{
+    Bench *b = *state;
+    start(b);
+    Job job = {0}, parked = {0};
+    run_quick(b, 1, 1);
+    run_quick(b, 1, 2);
+    submit(b, &job, VM_ACTION_CLEAR_CACHE, 1);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    run_quick(b, 1, 1);
+    /* Not while the VM is in the middle of something. */
+    execute(b, &parked, 1, (MockPlan){.kind = MOCK_PARK, .steps = 50});
+    submit(b, &job, VM_ACTION_CLEAR_CACHE, 1);
+    finish_job(&parked, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    run_quick(b, 1, 1);
+    assert_int_equal(atomic_load(&b->world.cleared), 2);
+}
+
+/* ---- Pauses ---- */
+
+static void test_pause(void **state)
+{
+    Bench *b = *state;
+    b->options.broken_max = 3;
+    b->options.pause_ns = 3600 * CLOCK_NS_PER_S;
+    start(b);
+    Job job = {0}, behind = {0};
+    for (int i = 0; i < 3; i++)
+        break_guild(b, KHRONOS_MEMORY_LIMIT, VM_MEMORY_LIMIT_EXCEEDED);
+    run_quick(b, 7, 1);
+    execute(b, &job, 7, (MockPlan){.kind = MOCK_BREAK, .steps = 1, .status = KHRONOS_TIMEOUT});
+    execute(b, &behind, 7, QUICK);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_TIMEOUT);
+    wait_for(&behind);
+    assert_in_range(behind.action.retry_after_ms, 3000000, 3600000);
+    finish_job(&behind, VM_ACTION_PAUSED, KHRONOS_OK);
+    run_quick(b, 8, 1); /* others are not paused; and one may still look */
+    expect_state(b, 7, VM_BROKEN, VM_EXECUTION_TIMEOUT, 4);
+    WorkerStats stats;
+    worker_stats(b->worker, &stats);
+    assert_int_equal(stats.refused, 1);
+}
+
+static void test_pause_ends(void **state)
+{
+    Bench *b = *state;
+    b->options.broken_max = 1;
+    b->options.pause_ns = 20 * CLOCK_NS_PER_MS;
+    start(b);
+    Job job = {0};
+    for (int i = 0; i < 2; i++)
+        break_guild(b, KHRONOS_INTERNAL, VM_INTERNAL_ERROR);
+    bool served = false;
+    for (int i = 0; i < 100000 && !served; i++) {
+        execute(b, &job, 7, QUICK);
+        wait_for(&job);
+        served = job.action.outcome == VM_ACTION_DONE;
+        if (!served)
+            usleep((unsigned)job.action.retry_after_ms * 1000);
+        finish_job(&job, served ? VM_ACTION_DONE : VM_ACTION_PAUSED, KHRONOS_OK);
+    }
+    assert_true(served);
+}
+
+/* ---- Timers, rest ---- */
+
+static void test_timers(void **state)
+{
+    Bench *b = *state;
+    enum { GUILDS = 300 };
+    start(b);
+    Job *jobs = calloc(GUILDS, sizeof(Job));
+    uint64_t before = clock_monotonic_ns();
+    for (int i = 0; i < GUILDS; i++)
+        execute(b, &jobs[i], (uint64_t)i + 1,
+                (MockPlan){.kind = MOCK_WAIT, .wait_ns = (20 + (uint64_t)i % 3) * CLOCK_NS_PER_MS});
+    for (int i = 0; i < GUILDS; i++)
+        wait_for(&jobs[i]);
+    assert_true(clock_monotonic_ns() - before >= 20 * CLOCK_NS_PER_MS);
+    for (int i = 0; i < GUILDS; i++) {
+        /* Begun, waited, ended: nobody looked again and again. A wait that ends a little early by
+         * the clock is looked at once more. */
+        assert_in_range(jobs[i].action.execution.cpu_ns, 2, 4);
+        finish_job(&jobs[i], VM_ACTION_DONE, KHRONOS_OK);
+    }
     free(jobs);
-    template_release(t);
 }
 
-/* ---- The template cache -----------------------------------------------------------------------
- */
-
-static void write_file(const char *folder, const char *name, const char *text)
-{
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static void expect_template(Bench *b, TemplateCache *cache, const char *name, uint32_t version,
-                            const char *result)
-{
-    Job job;
-    KhronosTemplate *t = templates_get(cache, name, strlen(name));
-    if (!result) {
-        assert_null(t);
-        return;
-    }
-    assert_non_null(t);
-    if (version != 0)
-        assert_int_equal(template_version(t), version);
-    run_one(b, &job, 5, t);
-    if (job.action.execution.status != KHRONOS_OK)
-        assert_string_equal(strbuf_cstr(&job.action.execution.message), result);
-    else
-        assert_string_equal(strbuf_cstr(&job.result), result);
-    job_free(&job);
-    template_release(t);
-}
-
-/* What a seat serves in place of sockets: one job at a time, put there by the test. */
-typedef struct FakeIo {
-    WorkerSeat *seat;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    Job *job;
-    bool woken;
-    WorkerBegun begun; /* of the last job */
-} FakeIo;
-
-static void *fake_open(void *userdata, int index, WorkerSeat *seat)
-{
-    FakeIo *io = (FakeIo *)userdata + index;
-    io->seat = seat;
-    pthread_mutex_init(&io->lock, NULL);
-    pthread_cond_init(&io->changed, NULL);
-    return io;
-}
-
-static bool fake_wait(void *arg, int timeout_ms)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    while (!io->job && !io->woken && timeout_ms < 0)
-        pthread_cond_wait(&io->changed, &io->lock);
-    io->woken = false;
-    bool any = io->job != NULL;
-    pthread_mutex_unlock(&io->lock);
-    return any;
-}
-
-static void fake_serve(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    Job *job = io->job;
-    io->job = NULL;
-    pthread_mutex_unlock(&io->lock);
-    WorkerBegun begun = worker_begin(io->seat, &job->action);
-    io->begun = begun;
-    if (begun == WORKER_DONE)
-        on_complete(&job->action);
-    else if (begun == WORKER_NOT_NOW)
-        worker_post(io->seat, &job->action);
-}
-
-static void fake_wake(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    io->woken = true;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-}
-
-static void hand_over(FakeIo *io, Job *job)
-{
-    pthread_mutex_lock(&io->lock);
-    io->job = job;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-}
-
-static void run_on_seat(Bench *b, FakeIo *io, Job *job, uint64_t guild_id, KhronosTemplate *t)
-{
-    memset(job, 0, sizeof(*job));
-    fill(b, job, VM_ACTION_EXECUTE, guild_id, t);
-    hand_over(io, job);
-    wait_for(job);
-}
-
-static void test_seats(void **state)
+static void test_idle(void **state)
 {
     Bench *b = *state;
-    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
-    Job job;
-    b->options.limits.cpu_max_ns = 300 * CLOCK_NS_PER_MS;
-    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    enum { GUILDS = 20 };
+    b->options.shrink_idle_ns = 20 * CLOCK_NS_PER_MS;
+    b->options.destroy_idle_ns = 60 * CLOCK_NS_PER_MS;
     start(b);
-    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
-                                          "n = (n or 0) + 1 return n", NULL);
-    KhronosTemplate *spin = support_template(b->sandbox, "s", 1, "init.luau", "while true do end",
-                                             NULL);
-    int on_spot = 0;
-    for (int i = 0; i < 200; i++) { /* the first goes to a worker, most others begin on the seat */
-        run_on_seat(b, &ios[i % 2], &job, 7, t);
-        char expected[16];
-        snprintf(expected, sizeof(expected), "%d", i + 1);
-        assert_int_equal(job.action.execution.status, KHRONOS_OK);
-        assert_string_equal(strbuf_cstr(&job.result), expected);
-        assert_true(i > 0 || ios[i % 2].begun == WORKER_NOT_NOW);
-        on_spot += ios[i % 2].begun == WORKER_DONE;
-        job_free(&job);
-    }
-    assert_true(on_spot > 0);
-    /* A guild that was trusted spins: the seat goes on serving others, and does not take it again.
-     */
-    Job spinning = {0};
-    fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
-    hand_over(&ios[0], &spinning);
-    usleep(20000);
-    run_on_seat(b, &ios[0], &job, 8, t);
-    assert_int_equal(atomic_load(&spinning.completions), 0);
-    job_free(&job);
-    wait_for(&spinning);
-    assert_int_equal(spinning.action.execution.status, KHRONOS_TIMEOUT);
-    job_free(&spinning);
-    run_on_seat(b, &ios[0], &job, 7, t);
-    assert_int_equal(ios[0].begun, WORKER_NOT_NOW);
-    assert_string_equal(strbuf_cstr(&job.result), "1"); /* a new VM */
-    job_free(&job);
-    template_release(t);
-    template_release(spin);
+    Job with_task = {0}, keeping = {0};
+    execute(b, &with_task, 500, (MockPlan){.kind = MOCK_TASK, .wait_ns = 3600 * CLOCK_NS_PER_S});
+    execute(b, &keeping, 501, (MockPlan){.kind = MOCK_FINISH, .keep_store = true});
+    for (uint64_t i = 1; i <= GUILDS; i++)
+        run_quick(b, i, 1);
+    EVENTUALLY(atomic_load(&b->world.live) == 2);
+    finish_job(&with_task, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&keeping, VM_ACTION_DONE, KHRONOS_OK);
+    EVENTUALLY(atomic_load(&b->world.shrunk) == GUILDS + 1); /* and the one that keeps its store */
+    expect_state(b, 500, VM_HEALTHY, VM_NOT_BROKEN, 1);
+    expect_state(b, 501, VM_HEALTHY, VM_NOT_BROKEN, 1);
+    for (uint64_t i = 1; i <= GUILDS; i++)
+        EVENTUALLY(get_info(b, i).state == VM_BROKEN);
+    expect_state(b, 1, VM_BROKEN, VM_EXPLICIT_DESTROY, 1);
+    run_quick(b, 1, 1);
 }
 
-/* Stopped while a seat has a guild parked. */
-static void test_seats_stop(void **state)
+static void test_guilds_are_forgotten(void **state)
 {
     Bench *b = *state;
-    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
-    Job job, spinning = {0};
-    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    bool threads = b->options.strategy == WORKER_THREAD_PER_GUILD;
+    const int guilds = threads ? 6000 : 100000;
     start(b);
-    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau", "return 1", NULL);
-    KhronosTemplate *spin = support_template(b->sandbox, "s", 1, "init.luau", "while true do end",
-                                             NULL);
-    for (int i = 0; i < 5; i++) {
-        run_on_seat(b, &ios[0], &job, 7, t);
-        job_free(&job);
+    Job *jobs = calloc(200, sizeof(Job));
+    for (int done = 0; done < guilds; done += 100) {
+        for (int i = 0; i < 100; i++) {
+            execute(b, &jobs[i], (uint64_t)(done + i) + 1, QUICK);
+            submit(b, &jobs[100 + i], VM_ACTION_DESTROY, (uint64_t)(done + i) + 1);
+        }
+        for (int i = 0; i < 200; i++)
+            finish_job(&jobs[i], VM_ACTION_DONE, KHRONOS_OK);
     }
-    fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
-    hand_over(&ios[0], &spinning);
-    usleep(20000);
-    worker_stop(b->worker);
-    b->worker = NULL;
-    assert_int_equal(spinning.action.execution.status, KHRONOS_KILLED);
-    job_free(&spinning);
-    template_release(t);
-    template_release(spin);
+    free(jobs);
+    WorkerStats stats;
+    EVENTUALLY((worker_stats(b->worker, &stats), stats.guilds == 4096));
+    assert_int_equal(stats.created, guilds);
+    assert_int_equal(stats.vms, 0);
+    VmInfo last = get_info(b, (uint64_t)guilds);
+    assert_int_equal(last.state, VM_BROKEN);
+    assert_int_equal(last.reason, VM_EXPLICIT_DESTROY);
+    assert_int_equal(get_info(b, 1).state, VM_NONE);
+    /* A handle on a VM of the forgotten one fits no later VM. */
+    run_quick(b, 1, 1);
+    assert_true(get_info(b, 1).generation > 1);
 }
 
-static void test_template_cache(void **state)
+static void test_threads_are_bounded(void **state)
 {
     Bench *b = *state;
-    char folder[] = "/tmp/templates-XXXXXX", error[256], path[128];
-    assert_non_null(mkdtemp(folder));
+    if (b->options.strategy != WORKER_THREAD_PER_GUILD)
+        skip();
+    b->options.guild_threads_max = 2;
     start(b);
-    write_file(folder, "one.luau", "return 1");
-    snprintf(path, sizeof(path), "%s/many", folder);
-    mkdir(path, 0755);
-    write_file(folder, "many/init.luau", "return require('./part')");
-    write_file(folder, "many/part.luau", "return 'part'");
-    write_file(folder, "not a name.luau", "return 1");
-    TemplateCache *cache = templates_open(b->sandbox, folder, error, sizeof(error));
-    assert_non_null(cache);
-    assert_int_equal(templates_count(cache), 2);
-    expect_template(b, cache, "one", 1, "1");
-    expect_template(b, cache, "many", 1, "\"part\"");
-    expect_template(b, cache, "..", 0, NULL);
-    KhronosTemplate *old = templates_get(cache, "one", 3);
-    write_file(folder, "one.luau", "return 2");
-    expect_template(b, cache, "one", 2, "2");
-    Job job;
-    run_one(b, &job, 5, old); /* who holds a version keeps it */
-    assert_string_equal(strbuf_cstr(&job.result), "1");
-    job_free(&job);
-    template_release(old);
-    write_file(folder, "many/part.luau", "return 'other'");
-    expect_template(b, cache, "many", 2, "\"other\"");
-    write_file(folder, "one.luau", "return = 2");
-    expect_template(b, cache, "one", 3,
-                    "one.luau:1: Expected identifier when parsing expression, got '='");
-    snprintf(path, sizeof(path), "%s/one.luau", folder);
-    unlink(path);
-    expect_template(b, cache, "one", 0, NULL);
-    write_file(folder, "one.luau", "return 4");
-    expect_template(b, cache, "one", 4, "4");
-    write_file(folder, "many.luau", "return 1");
-    expect_template(b, cache, "many", 0, "there are both a file and a folder of this name");
-    templates_close(cache);
-    assert_null(templates_open(b->sandbox, path, error, sizeof(error)));
-    static const char *const files[] = {
-        "one.luau", "many.luau", "not a name.luau", "many/init.luau", "many/part.luau", "many", ""};
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-        remove(path);
-    }
+    Job spinning = {0}, job = {0};
+    run_quick(b, 1, 1);
+    execute(b, &spinning, 2, PARK);
+    execute(b, &job, 3, QUICK);
+    wait_for(&job);
+    assert_true(job.action.retry_after_ms > 0);
+    finish_job(&job, VM_ACTION_QUEUE_FULL, KHRONOS_OK);
+    assert_int_equal(get_info(b, 3).state, VM_NONE);
+    submit(b, &job, VM_ACTION_DESTROY, 1); /* makes room */
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    EVENTUALLY((execute(b, &job, 3, QUICK), wait_for(&job), job_reset(&job),
+                job.action.outcome == VM_ACTION_DONE));
+    submit(b, &job, VM_ACTION_DESTROY, 2);
+    finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&spinning, VM_ACTION_DONE, KHRONOS_BROKEN);
 }
 
-static void test_idmap(void **state)
+static void test_names(void **state)
 {
     (void)state;
-    enum { COUNT = 5000 };
-    IdMap map;
-    static int values[COUNT];
-    idmap_init(&map, 12345);
-    for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < COUNT; i++)
-            assert_true(idmap_put(&map, (uint64_t)i * 64 + 1, &values[i]));
-        assert_int_equal(map.count, COUNT);
-        for (int i = 0; i < COUNT; i += 2)
-            assert_ptr_equal(idmap_remove(&map, (uint64_t)i * 64 + 1), &values[i]);
-        for (int i = 0; i < COUNT; i++)
-            assert_ptr_equal(idmap_get(&map, (uint64_t)i * 64 + 1), i % 2 ? &values[i] : NULL);
-        assert_null(idmap_remove(&map, 2));
-        size_t cursor = 0, seen = 0;
-        while (idmap_next(&map, &cursor))
-            seen++;
-        assert_int_equal(seen, COUNT / 2);
+    for (int i = WORKER_THREAD_POOL; i <= WORKER_PROCESS_POOL; i++) {
+        WorkerStrategy strategy;
+        assert_true(worker_strategy_parse(worker_strategy_name((WorkerStrategy)i), &strategy));
+        assert_int_equal(strategy, i);
     }
-    idmap_free(&map);
+    WorkerStrategy none;
+    assert_false(worker_strategy_parse("threads", &none));
 }
 
 int main(void)
 {
+    static WorkerStrategy strategies[] = {WORKER_THREAD_POOL, WORKER_THREAD_PER_GUILD};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_many_guilds, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_states, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_mailbox_is_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_quiet_guilds_are_not_delayed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_stop_completes_everything, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seats, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seats_stop, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_template_cache, setup, teardown),
-        cmocka_unit_test(test_idmap),
+        EACH_STRATEGY(test_order),
+        EACH_STRATEGY(test_concurrent_executions),
+        EACH_STRATEGY(test_mailbox_is_bounded),
+        EACH_STRATEGY(test_states),
+        EACH_STRATEGY(test_break_takes_all),
+        EACH_STRATEGY(test_generations),
+        EACH_STRATEGY(test_control_overtakes),
+        EACH_STRATEGY(test_limits),
+        EACH_STRATEGY(test_destroy_is_in_order),
+        EACH_STRATEGY(test_clear_cache),
+        EACH_STRATEGY(test_pause),
+        EACH_STRATEGY(test_pause_ends),
+        EACH_STRATEGY(test_timers),
+        EACH_STRATEGY(test_idle),
+        EACH_STRATEGY(test_guilds_are_forgotten),
+        EACH_STRATEGY(test_threads_are_bounded),
+        cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,298 @@
+#include "worker/dispatch_record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A block's texts are written one after another behind its structs. */
+static EventText pack(char **at, const char *data, size_t length)
+{
+    if (!data)
+        return (EventText){NULL, 0};
+    char *copy = *at;
+    memcpy(copy, data, length);
+    copy[length] = '\0';
+    *at += length + 1;
+    return (EventText){copy, length};
+}
+
+static EventText pack_text(char **at, EventText text)
+{
+    return pack(at, text.data, text.length);
+}
+
+static const char *pack_string(char **at, const char *text)
+{
+    return text ? pack(at, text, strlen(text)).data : NULL;
+}
+
+static size_t text_room(EventText text)
+{
+    return text.data ? text.length + 1 : 0;
+}
+
+/* ---- The run ----------------------------------------------------------------------------------
+ */
+
+static size_t caller_room(const KhronosCaller *caller)
+{
+    size_t room = 0;
+    if (!caller)
+        return 0;
+    if (caller->current_user)
+        room += strlen(caller->current_user) + 1;
+    if (caller->capabilities)
+        for (int i = 0; i < caller->capability_count; i++)
+            room += sizeof(char *) + strlen(caller->capabilities[i]) + 1;
+    return room;
+}
+
+static size_t run_room(const DispatchRequest *request, int count)
+{
+    const KhronosEvent *event = request->event;
+    size_t each = sizeof(Strbuf) + (request->target.data ? 0 : sizeof(KhronosExecution));
+    return sizeof(DispatchRun) + (size_t)count * each + caller_room(request->caller) +
+           text_room(event->base_name) + text_room(event->name) + text_room(event->author) +
+           text_room(event->data) + text_room(event->scopes);
+}
+
+static void copy_event(DispatchRun *run, const KhronosEvent *event, char **at)
+{
+    run->event = (KhronosEvent){
+        .base_name = pack_text(at, event->base_name),
+        .name = pack_text(at, event->name),
+        .author = pack_text(at, event->author),
+        .id = run->record->event_id,
+        .data = pack_text(at, event->data),
+        .scopes = pack_text(at, event->scopes),
+    };
+}
+
+/* `list` has room for the capabilities. */
+static void copy_caller(DispatchRun *run, const KhronosCaller *caller, const char **list, char **at)
+{
+    run->caller = *caller;
+    run->caller.current_user = pack_string(at, caller->current_user);
+    if (!caller->capabilities)
+        return;
+    for (int i = 0; i < caller->capability_count; i++)
+        list[i] = pack_string(at, caller->capabilities[i]);
+    run->caller.capabilities = list;
+}
+
+static void fill_executions(DispatchRun *run, const DispatchRequest *request,
+                            KhronosTemplate **templates, int count)
+{
+    KhronosExecution *executions = run->action.executions ? run->action.executions
+                                                          : &run->action.execution;
+    for (int i = 0; i < count; i++) {
+        run->outs[i] = STRBUF_INIT;
+        executions[i] = (KhronosExecution){
+            .template_version = templates[i],
+            .event = &run->event,
+            .caller = request->caller ? &run->caller : NULL,
+            .id = run->record->executions[i].id,
+            .out = &run->outs[i],
+            .keep_logs = request->keep_logs,
+        };
+    }
+}
+
+/* Structs first, then the pointers, then the texts: each is aligned where it comes to lie. */
+static DispatchRun *run_new(Dispatcher *d, DispatchRecord *record, const DispatchRequest *request,
+                            KhronosTemplate **templates, int count)
+{
+    size_t bytes = run_room(request, count);
+    DispatchRun *run = malloc(bytes);
+    if (!run)
+        return NULL;
+    bool one = request->target.data != NULL;
+    KhronosExecution *executions = (KhronosExecution *)(run + 1);
+    Strbuf *outs = (Strbuf *)(executions + (one ? 0 : count));
+    const char **list = (const char **)(outs + count);
+    const KhronosCaller *caller = request->caller;
+    char *at = (char *)(list + (caller && caller->capabilities ? caller->capability_count : 0));
+    *run = (DispatchRun){
+        .action = {.type = one ? VM_ACTION_EXECUTE : VM_ACTION_DISPATCH_EVENT,
+                   .handle = {request->guild_id, 0},
+                   .userdata = run,
+                   .executions = one ? NULL : executions,
+                   .execution_count = one ? 0 : count},
+        .dispatcher = d,
+        .record = record,
+        .outs = outs,
+        .bytes = bytes,
+    };
+    copy_event(run, request->event, &at);
+    if (caller)
+        copy_caller(run, caller, list, &at);
+    fill_executions(run, request, templates, count);
+    return run;
+}
+
+void dispatch_run_free(DispatchRun *run)
+{
+    int count;
+    KhronosExecution *executions = action_executions(&run->action, &count);
+    for (int i = 0; i < count; i++) {
+        KhronosExecution *x = &executions[i];
+        template_release(x->template_version);
+        strbuf_free(x->out);
+        strbuf_free(&x->message);
+        strbuf_free(&x->traceback);
+        strbuf_free(&x->logs);
+    }
+    free(run);
+}
+
+/* ---- The record -------------------------------------------------------------------------------
+ */
+
+static size_t record_room(const DispatchRequest *request, KhronosTemplate **templates, int count)
+{
+    size_t id = request->event->id.length ? request->event->id.length + 1 : RANDOM_ID_SIZE;
+    size_t room = sizeof(DispatchRecord) + (size_t)count * sizeof(DispatchExecution) + id +
+                  text_room(request->target);
+    for (int i = 0; i < count; i++)
+        room += strlen(template_name(templates[i])) + 1;
+    return room;
+}
+
+static DispatchWaiter first_waiter(DispatchRecord *record, const DispatchRequest *request)
+{
+    return (DispatchWaiter){
+        .record = record,
+        .complete = request->complete,
+        .userdata = request->userdata,
+        .accept_only = request->wait_ms == 0,
+    };
+}
+
+DispatchRecord *dispatch_record_new(Dispatcher *d, const DispatchRequest *request,
+                                    KhronosTemplate **templates, int count)
+{
+    static const char unset[RANDOM_ID_SIZE] = "";
+    size_t bytes = record_room(request, templates, count);
+    DispatchRecord *record = malloc(bytes);
+    if (!record)
+        return NULL;
+    *record = (DispatchRecord){
+        .guild_id = request->guild_id, .keyed = request->event->id.length != 0, .count = count};
+    atomic_init(&record->references, 1);
+    atomic_init(&record->outcome, DISPATCH_ACCEPTED);
+    char *at = (char *)(record->executions + count);
+    EventText id = request->event->id;
+    record->event_id = id.length ? pack_text(&at, id) : pack(&at, unset, RANDOM_ID_SIZE - 1);
+    record->target = pack_text(&at, request->target);
+    for (int i = 0; i < count; i++)
+        record->executions[i] = (DispatchExecution){
+            .template_name = pack_string(&at, template_name(templates[i])),
+            .version = template_version(templates[i]),
+            .path = "",
+            .record = record,
+        };
+    record->first = first_waiter(record, request);
+    record->run = run_new(d, record, request, templates, count);
+    if (!record->run) {
+        free(record);
+        return NULL;
+    }
+    record->bytes = bytes + record->run->bytes;
+    return record;
+}
+
+void dispatch_record_setids(DispatchRecord *record, RandomPool *random, char first_digit)
+{
+    if (!record->keyed)
+        random_poolid(random, (char *)(uintptr_t)record->event_id.data);
+    for (int i = 0; i < record->count; i++) {
+        random_poolid(random, record->executions[i].id);
+        record->executions[i].id[0] = first_digit;
+    }
+}
+
+/* The bytes go from the buffer to the record. */
+static EventText take(Strbuf *buffer, size_t *bytes)
+{
+    EventText text;
+    *bytes += buffer->capacity;
+    text.data = strbuf_take(buffer, &text.length);
+    return text;
+}
+
+size_t dispatch_record_harvest(DispatchRecord *record, DispatchRun *run)
+{
+    int count;
+    size_t bytes = 0;
+    KhronosExecution *executions = action_executions(&run->action, &count);
+    for (int i = 0; i < count; i++) {
+        KhronosExecution *x = &executions[i];
+        DispatchExecution *kept = &record->executions[i];
+        kept->status = x->status;
+        if (x->status == KHRONOS_OK)
+            kept->result = take(x->out, &bytes);
+        /* The path lies behind the message: one buffer less, and most have neither. */
+        size_t message = x->message.length;
+        if (x->path[0] != '\0') {
+            strbuf_putc(&x->message, '\0');
+            strbuf_put(&x->message, x->path, strlen(x->path) + 1);
+        }
+        bool whole = x->message.length == message + strlen(x->path) + 2;
+        kept->message = take(&x->message, &bytes);
+        kept->message.length = message;
+        kept->path = whole ? kept->message.data + message + 1 : "";
+        kept->traceback = take(&x->traceback, &bytes);
+        kept->logs = take(&x->logs, &bytes);
+        kept->line = x->line;
+        kept->column = x->column;
+        kept->duration_ns = x->duration_ns;
+        kept->cpu_ns = x->cpu_ns;
+        kept->memory_bytes = x->memory_bytes;
+    }
+    return bytes;
+}
+
+DispatchRecord *dispatch_record_retain(DispatchRecord *record)
+{
+    /* Relaxed: whoever gives a reference away has one. */
+    if (record)
+        atomic_fetch_add_explicit(&record->references, 1, memory_order_relaxed);
+    return record;
+}
+
+void dispatch_record_release(DispatchRecord *record)
+{
+    /* Release and acquire: all uses come before the end. */
+    if (!record || atomic_fetch_sub_explicit(&record->references, 1, memory_order_acq_rel) != 1)
+        return;
+    for (int i = 0; i < record->count; i++) {
+        DispatchExecution *x = &record->executions[i];
+        free((void *)(uintptr_t)x->result.data);
+        free((void *)(uintptr_t)x->message.data);
+        free((void *)(uintptr_t)x->traceback.data);
+        free((void *)(uintptr_t)x->logs.data);
+    }
+    free(record);
+}
+
+void dispatch_record_result(DispatchRecord *record, DispatchResult *result)
+{
+    /* Acquire: the executions are filled if it is done. */
+    int outcome = atomic_load_explicit(&record->outcome, memory_order_acquire);
+    *result = (DispatchResult){
+        .outcome = (DispatchOutcome)outcome,
+        .retry_after_ms = outcome == DISPATCH_ACCEPTED ? 0 : record->retry_after_ms,
+        .guild_id = record->guild_id,
+        .event_id = record->event_id,
+        .executions = record->executions,
+        .count = record->count,
+        .record = record,
+    };
+}
+
+const char *dispatch_outcome_name(DispatchOutcome outcome)
+{
+    static const char *const names[] = {"accepted",   "done",          "return_timeout",
+                                        "queue_full", "paused",        "vm_broken",
+                                        "not_found",  "shutting_down", "no_memory"};
+    return names[outcome];
+}
