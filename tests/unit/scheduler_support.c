@@ -127,13 +127,13 @@ void bench_free(SchedulerBench *b)
 
 BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
 {
-    if (b->run_count == BENCH_RUNS_MAX && khronos_executions(b->rt) == 0)
+    if (b->run_count >= BENCH_RUNS_MAX / 2 && khronos_executions(b->rt) == 0)
         free_runs(b);
     assert_true(b->run_count < BENCH_RUNS_MAX);
     BenchRun *run = &b->runs[b->run_count++];
     *run = (BenchRun){0};
     snprintf(run->id, sizeof(run->id), "%s", id);
-    support_event("{\"name\":\"Test\",\"data\":[1,2,3]}", &run->storage, &run->event);
+    support_event(b->event ? b->event : "{\"name\":\"Test\"}", &run->storage, &run->event);
     run->x = (KhronosExecution){.template_version = template_retain(t),
                                 .event = &run->event,
                                 .id = run->id,

@@ -28,17 +28,19 @@ typedef struct SchedulerBench {
     Strbuf ended;   /* a line an execution that came back: id, status, result or message */
     BenchRun runs[BENCH_RUNS_MAX];
     int run_count;
-    KhronosTicket tickets[16]; /* that natives asked for, in order */
+    KhronosTicket tickets[1024]; /* that natives asked for, in order */
     int ticket_count;
-    int dropped; /* answers that were dropped */
-    bool tick;   /* before every step, so that slices end */
+    int dropped;       /* answers that were dropped */
+    const char *event; /* NULL: a small one */
+    bool tick;         /* before every step, so that slices end */
 } SchedulerBench;
 
 SchedulerBench *bench_new(void);
 void bench_free(SchedulerBench *b);
 /* The runtime as the limits now are; one that was there is freed. */
 void bench_renew(SchedulerBench *b);
-/* Submits a run of the template (which is not taken); the pointer is good until bench_free. */
+/* Submits a run of the template (which is not taken); the pointer is good while one is under way.
+ */
 BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id);
 /* The same with a template of that name and source. */
 BenchRun *bench_source(SchedulerBench *b, const char *name, const char *source);

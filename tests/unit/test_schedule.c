@@ -73,6 +73,33 @@ static void test_submitted_meanwhile(void **state)
     bench_clean(b);
 }
 
+/* A chain of deferred threads without end does not keep the timers of others waiting for ever. */
+static void test_endless_defers(void **state)
+{
+    SchedulerBench *b = *state;
+    b->limits.slice_ns = 1; /* a thread a turn */
+    bench_source(b, "other", "task.wait(1) return 'on'");
+    bench_settle(b);
+    bench_source(b, "t",
+                 "local n = 0 local function f() n += 1 task.defer(f) end f() "
+                 "task.wait(1) return n");
+    b->now_ns += CLOCK_NS_PER_S;
+    for (int i = 0; i < 21000 && b->ended.length == 0; i++)
+        assert_int_equal(bench_step(b), KHRONOS_READY);
+    bench_ended(b, "other ok \"on\"\n");
+    assert_true(khronos_cancel(b->rt, "t"));
+    bench_finish(b);
+    bench_ended(b, "t cancelled: the execution was cancelled\n");
+    bench_clean(b);
+    /* Those with an end come before the timers, however many there were. */
+    b->limits.slice_ns = 600 * CLOCK_NS_PER_S;
+    for (int i = 0; i < 4; i++)
+        bench_expect(b, "for i = 1, 6000 do task.defer(function() end) end", "", "t ok null\n");
+    b->limits.slice_ns = 1;
+    bench_expect(b, "task.delay(0, print, 'timer') task.defer(print, 1) task.defer(print, 2)",
+                 "1\n2\ntimer\n", "t ok null\n");
+}
+
 /* An execution that ended leaves threads behind; they are its own until its time is over. */
 static void test_background(void **state)
 {
@@ -237,7 +264,7 @@ static const char VICTIM[] =
     "task.spawn(function() churn() task.spawn(function() churn() task.wait(1) churn() end) end)\n"
     "task.spawn(pcall, require, './module') task.wait(1) churn()\n"
     "require('@antiraid/json').encode({t, {a = t}})\n"
-    "return {t, {t, t}, {x = value}}";
+    "return {t, {t, t}, {x = value}, table.create(3000, 'text')}";
 static const char MODULE[] = "task.defer(task.wait, 1) for i = 1, 3 do end task.wait(1) "
                              "task.spawn(task.wait, 1) return {1}";
 /* It resumes the victim's threads, too. */
@@ -262,47 +289,79 @@ static bool one_step(SchedulerBench *b)
     return due_ns != 0;
 }
 
+/* What the victim was cut off in. */
+typedef struct Met {
+    int all, parked, compiling, decoding, writing;
+} Met;
+
+static void note(SchedulerBench *b, Met *met)
+{
+    const Run *run = b->rt->scheduler.runs;
+    met->parked += khronos_isparked(b->rt);
+    if (!run || !run->x || strcmp(run->x->id, "victim") != 0)
+        return;
+    met->all++;
+    met->compiling += !run->main.co;
+    met->decoding += run->main.co && lua_status(run->main.co) == LUA_OK &&
+                     lua_costatus(b->rt->L, run->main.co) == LUA_COSUS;
+    met->writing += run->writing;
+}
+
+/* Both executions, the victim cancelled after k steps. False: it was over by then. */
+static bool cancel_after(SchedulerBench *b, KhronosTemplate *t, int k, Met *met)
+{
+    const BenchRun *victim = bench_submit(b, t, "victim");
+    const BenchRun *other = bench_source(b, "bystander", BYSTANDER);
+    bool more = true;
+    for (int i = 0; i < k && more; i++)
+        more = one_step(b);
+    note(b, met);
+    khronos_cancel(b->rt, "victim");
+    bench_take(b);
+    while (one_step(b))
+        continue;
+    assert_false(khronos_isbroken(b->rt));
+    assert_true(victim->finished && other->finished);
+    assert_true(victim->x.status == KHRONOS_OK || victim->x.status == KHRONOS_CANCELLED);
+    /* (One that was resuming the victim's thread goes down with it, and is told so.) */
+    if (other->x.status != KHRONOS_OK)
+        assert_non_null(strstr(other->x.message.data, "was resuming"));
+    bench_clean(b);
+    strbuf_clear(&b->ended);
+    strbuf_clear(&b->printed);
+    return more;
+}
+
 static void test_cancel_at_every_poll(void **state)
 {
     SchedulerBench *b = *state;
-    KhronosTemplate *t = make_victim(b);
+    Met met = {0};
     b->limits.slice_ns = 1;
     b->tick = true;
-    int cancelled = 0, in_the_middle = 0;
-    for (int k = 0, over = 0; !over; k += 1 + k / 200) {
-        if (k % 7 == 0)
-            bench_renew(b); /* so that the first compilation of a VM is met, and later runs */
-        bench_submit(b, t, "victim");
-        bench_source(b, "bystander", BYSTANDER);
-        bool more = true;
-        for (int i = 0; i < k && more; i++)
-            more = one_step(b);
-        over = !more;
-        bool parked = khronos_isparked(b->rt);
-        if (khronos_cancel(b->rt, "victim")) {
-            cancelled++;
-            in_the_middle += parked;
+    KhronosTemplate *t = make_victim(b);
+    Strbuf event = STRBUF_INIT;
+    strbuf_puts(&event, "{\"name\":\"Test\",\"data\":[0");
+    for (int i = 0; i < 700; i++)
+        strbuf_puts(&event, ",0");
+    strbuf_puts(&event, "]}");
+    b->event = strbuf_cstr(&event);
+    bool more = true;
+    for (int k = 0; more; k++) {
+        if (k % 5 == 0) { /* so that compilations are met, too */
+            template_release(t);
+            t = make_victim(b);
         }
-        bench_take(b);
-        while (one_step(b))
-            continue;
-        assert_false(khronos_isbroken(b->rt));
-        assert_true(b->runs[b->run_count - 2].finished);
-        KhronosStatus victim = b->runs[b->run_count - 2].x.status;
-        if (victim != KHRONOS_OK && victim != KHRONOS_CANCELLED)
-            fprintf(stderr, "k %d %s\n%s\n%s", k, strbuf_cstr(&b->ended), strbuf_cstr(&b->printed),
-                    strbuf_cstr(&b->runs[b->run_count - 2].x.traceback));
-        assert_true(victim == KHRONOS_OK || victim == KHRONOS_CANCELLED);
-        /* (One that was resuming the victim's thread goes down with it, and is told so.) */
-        const BenchRun *other = &b->runs[b->run_count - 1];
-        if (other->x.status != KHRONOS_OK)
-            assert_non_null(strstr(strbuf_cstr((Strbuf *)&other->x.message), "was resuming"));
-        bench_clean(b);
-        strbuf_clear(&b->ended);
-        strbuf_clear(&b->printed);
+        if (k % 7 == 0)
+            bench_renew(b);
+        luau_testmode(b->rt->L, k % 14 == 0 ? LUAU_TEST_STACK_MOVES : 0);
+        more = cancel_after(b, t, k, &met);
     }
-    assert_true(cancelled > 50);
-    assert_true(in_the_middle > 50);
+    strbuf_free(&event);
+    assert_true(met.all > 50);
+    assert_true(met.parked > 50);
+    assert_true(met.compiling > 0);
+    assert_true(met.decoding > 0);
+    assert_true(met.writing > 0);
     template_release(t);
 }
 
@@ -511,6 +570,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_results_in_finishing_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_submitted_meanwhile, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_endless_defers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_background, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wall_limit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits_change, setup, teardown),

@@ -566,6 +566,91 @@ static void test_under_stress(void **state)
     strbuf_clear(&b->printed);
 }
 
+/* Threads that do anything to each other, in three executions at once, one of which is cancelled.
+ */
+static const char ANYTHING[] =
+    "local _, ctx = ... local host = require('@test/host') "
+    "local seed, pool, steps = SEED, ctx.store, 0 "
+    "local function random(n) seed = (seed * 1103515245 + 12345) % 2147483648 "
+    "return seed // 65536 % n + 1 end "
+    "local act local function body(...) local n = random(4) "
+    "for i = 1, n do act() if random(3) == 1 then coroutine.yield(i) end end "
+    "if random(6) == 1 then error('any') end return ... end "
+    "local function any() return pool[random(8)] or body end "
+    "local acts = {"
+    "function() pool[random(8)] = task.spawn(any(), 1, 2) end, "
+    "function() pool[random(8)] = task.spawn(body) end, "
+    "function() pool[random(8)] = task.defer(any(), table.unpack({1, 2, 3}, random(3))) end, "
+    "function() pool[random(8)] = task.delay(random(3) - 2, any(), {}) end, "
+    "function() pool[random(8)] = coroutine.create(body) end, "
+    "function() pool[random(8)] = coroutine.running() end, "
+    "function() task.wait(random(3) - 1) end, "
+    "function() task.cancel(any()) end, "
+    "function() coroutine.close(any()) end, "
+    "function() coroutine.resume(any(), {}, 'x') end, "
+    "function() local c = any() pool[random(8)] = coroutine.create(function() "
+    "return coroutine.resume(c) end) end, "
+    "function() require('./m' .. random(2)) end, "
+    "function() if random(3) == 1 then host.ask() end end, "
+    "} "
+    "function act() steps += 1 if steps < 400 then pcall(acts[random(#acts)]) end end "
+    "ACT = act for i = 1, 4 do for i = 1, 12 do act() end task.wait(0.5) end return steps";
+static const char MODULE[] = "pcall(ACT) task.wait(1) pcall(ACT) task.spawn(ACT) return {}";
+
+static void do_anything(SchedulerBench *b, int seed)
+{
+    char source[sizeof(ANYTHING) + 16];
+    const char *at = strstr(ANYTHING, "SEED");
+    snprintf(source, sizeof(source), "%.*s%d%s", (int)(at - ANYTHING), ANYTHING, seed, at + 4);
+    b->ticket_count = 0;
+    for (int i = 0; i < 3; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "n%d", i);
+        KhronosTemplate *t = support_template(b->sandbox, i ? "two" : "one", (uint32_t)seed,
+                                              "init.luau", source, "m1.luau", MODULE, "m2.luau",
+                                              MODULE, NULL);
+        bench_submit(b, t, id);
+        template_release(t);
+    }
+    for (int i = 0; i < 150; i++) {
+        bench_step(b);
+        if (i == 20)
+            khronos_cancel(b->rt, seed % 2 ? "n0" : "n1");
+        if (i % 5 == 4 && !khronos_isparked(b->rt)) {
+            b->now_ns += CLOCK_NS_PER_S / 2;
+            while (b->ticket_count > 0)
+                bench_answer(b, --b->ticket_count, 1, i % 2);
+        }
+    }
+    bench_take(b);
+    while (khronos_isparked(b->rt))
+        bench_step(b);
+    const char *problem = luau_checkheap(b->rt->L);
+    if (problem)
+        fail_msg("%s", problem);
+    b->now_ns += b->limits.wall_max_ns;
+    bench_settle(b);
+    assert_int_equal(khronos_executions(b->rt), 0);
+    if (khronos_isbroken(b->rt)) /* one that waited to its end */
+        bench_renew(b);
+    else
+        bench_clean(b);
+    strbuf_clear(&b->printed);
+    strbuf_clear(&b->ended);
+}
+
+static void test_anything(void **state)
+{
+    SchedulerBench *b = *state;
+    b->limits.tasks_max = 40;
+    b->tick = true;
+    for (int seed = 1; seed <= 400; seed++) {
+        b->limits.slice_ns = seed % 3 ? 600 * CLOCK_NS_PER_S : 1;
+        luau_testmode(b->rt->L, seed % 8 ? 0 : LUAU_TEST_GC_ALWAYS | LUAU_TEST_STACK_MOVES);
+        do_anything(b, seed);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -586,6 +671,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tickets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_under_stress, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_anything, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
