@@ -22,9 +22,9 @@ typedef struct IdMap {
 
 void idmap_init(IdMap *map, uint64_t seed);
 void idmap_free(IdMap *map);
-void *idmap_get(const IdMap *map, uint64_t id); /* NULL: absent */
+void *idmap_get(const IdMap *map, uint64_t id);       /* NULL: absent */
 bool idmap_put(IdMap *map, uint64_t id, void *value); /* false: no memory, nothing changed */
-void *idmap_remove(IdMap *map, uint64_t id);    /* what was there, or NULL */
+void *idmap_remove(IdMap *map, uint64_t id);          /* what was there, or NULL */
 /* From *cursor = 0: the next value, or NULL at the end. Not while the map changes. */
 void *idmap_next(const IdMap *map, size_t *cursor);
 

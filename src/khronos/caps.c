@@ -7,7 +7,7 @@ bool caps_valid(const char *text, size_t length)
     if (length == 0 || length > CAPS_TEXT_MAX)
         return false;
     for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7F)
+        if ((unsigned char)text[i] < ' ' || text[i] == 0x7F)
             return false;
     return true;
 }

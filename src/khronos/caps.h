@@ -27,7 +27,7 @@ typedef struct KhronosCaps {
     int count;
 } KhronosCaps;
 
-/* 1 to CAPS_TEXT_MAX bytes, no blanks and no control characters. */
+/* 1 to CAPS_TEXT_MAX bytes, no control characters. */
 bool caps_valid(const char *text, size_t length);
 /* Does this grant allow that capability? */
 bool caps_grants(const char *grant, const char *cap, size_t length);

@@ -366,8 +366,7 @@ static KhronosCaps push_wanted(lua_State *L, const Context *context)
         size_t length;
         items[i] = push_name(L, i + 1, "capabilities are strings", &length);
         if (!caps_valid(items[i], length))
-            luaL_argerror(L, 2,
-                          "a capability has 1 to 128 bytes, no blanks and no control characters");
+            luaL_argerror(L, 2, "a capability has 1 to 128 bytes and no control characters");
         if (!caps_allows(context->allowed, items[i], length))
             luaL_error(L,
                        "withlimits can only take capabilities away: this context does not have "

@@ -83,8 +83,10 @@ static bool encode_results(lua_State *L, KhronosExecution *x, int first, int cou
     return true;
 }
 
-static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
+static void take_results(lua_State *L, Run *run)
 {
+    lua_State *co = run->main.co;
+    KhronosExecution *x = run->x;
     int count = lua_gettop(co);
     if (count > RESULTS_MAX || !lua_checkstack(L, count + LUA_MINSTACK)) {
         x->status = KHRONOS_INVALID_RESULT;
@@ -92,11 +94,12 @@ static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
                       RESULTS_MAX);
         return;
     }
-    size_t length = x->out->length;
-    size_t ceiling = x->out->max;
+    run->out_length = x->out->length;
+    run->out_max = x->out->max;
+    run->writing = true;
     int first = lua_gettop(L) + 1;
     lua_xmove(co, L, count);
-    x->out->max = length + khronos_of(L)->limits->result_max_bytes;
+    x->out->max = run->out_length + khronos_of(L)->limits->result_max_bytes;
     bool ok = encode_results(L, x, first, count);
     if (ok && x->out->failed) {
         ok = false;
@@ -104,11 +107,10 @@ static void take_results(lua_State *L, lua_State *co, KhronosExecution *x)
         strbuf_printf(&x->message, "result: longer than %zu bytes of JSON",
                       khronos_of(L)->limits->result_max_bytes);
     }
-    if (!ok) {
-        x->out->failed = false;
-        x->out->length = length;
-    }
-    x->out->max = ceiling;
+    if (!ok)
+        run_unwrite(run);
+    x->out->max = run->out_max;
+    run->writing = false;
 }
 
 static void push_arguments(lua_State *L, KhronosRuntime *rt, KhronosExecution *x)
@@ -163,6 +165,7 @@ static bool make_thread(lua_State *L, KhronosRuntime *rt, Run *run)
     lua_State *co = lua_newthread(L);
     lua_pushvalue(L, -2);
     lua_setfenv(L, -2);
+    run->main.ref = lua_ref(L, -1);
     run->main.co = co;
     lua_setthreaddata(co, &run->main);
     luau_load(co, module, 0);
@@ -200,7 +203,7 @@ void run_ended(lua_State *L, Run *run, int status)
         return;
     if (status == LUA_OK) {
         x->status = KHRONOS_OK;
-        take_results(L, run->main.co, x);
+        take_results(L, run);
     } else {
         report_error(L, run->main.co, x);
     }

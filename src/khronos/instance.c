@@ -73,11 +73,20 @@ static TemplateInstance *find(InstanceList *list, const char *name)
     return NULL;
 }
 
+/* A run of it is under way, or another template's has called it and loads a module for it. */
+static bool in_use(const TemplateInstance *instance)
+{
+    const RequireLoading *loading = instance->modules.loading;
+    while (loading && !loading->task)
+        loading = loading->next;
+    return instance->runs > 0 || loading;
+}
+
 /* No run gets it from now on. */
 static void retire(lua_State *L, InstanceList *list, TemplateInstance *instance)
 {
     instance->stale = true;
-    if (instance->runs == 0)
+    if (!in_use(instance))
         drop(L, list, instance);
 }
 
@@ -127,8 +136,10 @@ TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate
 
 void instance_release(lua_State *L, InstanceList *list, TemplateInstance *instance)
 {
-    if (--instance->runs == 0 && instance->stale)
-        drop(L, list, instance);
+    instance->runs--;
+    for (int i = list->count - 1; i >= 0; i--)
+        if (list->items[i]->stale && !in_use(list->items[i]))
+            drop(L, list, list->items[i]);
 }
 
 void instances_forget(lua_State *L, InstanceList *list)
@@ -136,18 +147,6 @@ void instances_forget(lua_State *L, InstanceList *list)
     for (int i = list->count - 1; i >= 0; i--)
         if (!list->items[i]->stale)
             retire(L, list, list->items[i]);
-}
-
-void instances_forget_lost(InstanceList *list)
-{
-    for (int i = 0; i < list->count; i++) {
-        RequireSet *set = &list->items[i]->modules;
-        for (RequireLoading *loading = set->loading, *next; loading; loading = next) {
-            next = loading->next;
-            if (!loading->task && !loading->waiters.first)
-                require_forget(loading);
-        }
-    }
 }
 
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname)

@@ -12,7 +12,7 @@ typedef struct TemplateInstance {
     const void *env_pointer;           /* its identity */
     RequireSet modules;
     int runs;   /* that use it */
-    bool stale; /* goes with the last of them */
+    bool stale; /* goes with the last of them, and of the modules that others load */
 } TemplateInstance;
 
 typedef struct InstanceList {
@@ -23,15 +23,13 @@ typedef struct InstanceList {
 /* Pushes the version's global table; makes the instance if it is new here, in the place of an older
  * version of the same name, which stays for the runs that still use it. [e] */
 TemplateInstance *instance_get(lua_State *L, InstanceList *list, KhronosTemplate *version);
-/* A run of it is over. */
+/* A run of it is over. Drops what is stale and not in use. */
 void instance_release(lua_State *L, InstanceList *list, TemplateInstance *instance);
 /* All start anew at their next run. */
 void instances_forget(lua_State *L, InstanceList *list);
 /* The instance whose code called the running native; *chunkname is that of the caller. NULL: none.
  */
 TemplateInstance *instance_of_caller(lua_State *L, InstanceList *list, const char **chunkname);
-/* Modules whose loading was cut off before it had a thread. */
-void instances_forget_lost(InstanceList *list);
 void instances_free(InstanceList *list); /* after the VM is gone */
 /* The native `require` of templates. */
 int instance_require(lua_State *L);

@@ -126,7 +126,9 @@ static void break_one(KhronosRuntime *rt, KhronosExecution *x, KhronosStatus sta
                       const char *message)
 {
     x->status = status;
+    x->result_count = 0;
     strbuf_clear(&x->message);
+    strbuf_clear(&x->traceback);
     strbuf_puts(&x->message, message);
     execution_done(rt, x);
 }
@@ -140,6 +142,7 @@ void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message
         KhronosExecution *x = run->x;
         if (!x)
             continue;
+        run_unwrite(run);
         run->x = NULL;
         x->duration_ns = runtime_now_ns(rt) - run->started_ns;
         x->cpu_ns = run->cpu_ns;
@@ -191,6 +194,8 @@ void khronos_setlimits(KhronosRuntime *rt, const KhronosLimits *limits)
     rt->limits = limits;
     rt->scratch.max = limits->memory_max_bytes;
     luau_setquota(rt->L, limits->memory_max_bytes);
+    for (Run *run = rt->scheduler.runs; run; run = run->next)
+        run->deadline_ns = run_deadline_ns(rt, run);
 }
 
 static void forget_instances(lua_State *L, void *arg)

@@ -157,12 +157,12 @@ void khronos_account(KhronosRuntime *rt, luau_Account *account);
 void khronos_shrink(KhronosRuntime *rt); /* at rest: gives memory back */
 
 /* ---- Waiting for the host ----
- * A native that needs something from outside: `return khronos_wait(L, &ticket)` after having handed
- * out the ticket. Only the calling Luau thread waits. Whoever has the answer gives it to the owner
- * of the runtime, who calls khronos_wake: `push` pushes the native's results (or raises), and the
- * thread goes on at the next step. A ticket whose thread is gone is discarded: false, push was not
- * called. push runs at a later step, on the VM's fiber; `arg` is its own until then; `drop` frees
- * arg when push will not run or has run. */
+ * A native that needs something from outside takes a ticket, hands it out, and ends with `return
+ * khronos_wait(L, ticket)`; between the two nothing may raise. Only the calling Luau thread waits.
+ * Whoever has the answer gives it to the owner of the runtime, who calls khronos_wake: `push`
+ * pushes the native's results (or raises), and the thread goes on at the next step. A ticket whose
+ * thread is gone is discarded: false, push was not called. push runs at a later step, on the VM's
+ * fiber; `arg` is its own until then; `drop` frees arg when push will not run or has run. */
 typedef uint64_t KhronosTicket;             /* not 0; never used twice in a runtime */
 KhronosTicket khronos_ticket(lua_State *L); /* [e] tasks_max; not yieldable */
 int khronos_wait(lua_State *L, KhronosTicket ticket);

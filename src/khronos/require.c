@@ -12,7 +12,8 @@
 static const char *const SUFFIXES[] = {".luau", ".lua"};
 static const char *const INIT_SUFFIXES[] = {"/init.luau", "/init.lua"};
 
-enum { ALIAS_HOPS_MAX = 8 };
+/* Modules of one set that wait for each other in a row: more than it can have. */
+enum { ALIAS_HOPS_MAX = 8, WAITS_MAX = 1024 };
 
 typedef struct Resolver {
     const RequireHost *host;
@@ -350,6 +351,10 @@ static RequireLoading *find_loading(RequireSet *set, const char *path)
     RequireLoading *loading = set->loading;
     while (loading && strcmp(loading->path, path) != 0)
         loading = loading->next;
+    if (loading && set->host.resume && !loading->task) {
+        require_forget(loading); /* an error or a kill came before it had a thread */
+        return NULL;
+    }
     return loading;
 }
 
@@ -377,7 +382,7 @@ static RequireLoading *new_loading(lua_State *L, RequireSet *set, const char *pa
 static bool waits_for(const RequireLoading *from, const RequireLoading *wanted)
 {
     int hops = 0;
-    while (from && from != wanted && hops++ < REQUIRE_DEPTH_MAX)
+    while (from && from != wanted && hops++ < WAITS_MAX)
     from = from->requires;
     return from == wanted;
 }

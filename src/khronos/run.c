@@ -7,6 +7,12 @@
 #include "base/clock.h"
 #include "khronos/runtime.h"
 
+uint64_t run_deadline_ns(const KhronosRuntime *rt, const Run *run)
+{
+    uint64_t wall_ns = rt->limits->wall_max_ns;
+    return wall_ns < UINT64_MAX - run->started_ns ? run->started_ns + wall_ns : UINT64_MAX;
+}
+
 Run *run_new(KhronosRuntime *rt, KhronosExecution *x)
 {
     Scheduler *s = &rt->scheduler;
@@ -19,7 +25,7 @@ Run *run_new(KhronosRuntime *rt, KhronosExecution *x)
                  .previous = s->runs_last,
                  .main_alive = true,
                  .started_ns = runtime_now_ns(rt)};
-    run->deadline_ns = run->started_ns + rt->limits->wall_max_ns;
+    run->deadline_ns = run_deadline_ns(rt, run);
     run->main.run = run;
     run->main.is_main = true;
     if (s->runs_last)
@@ -82,13 +88,25 @@ void run_finish(KhronosRuntime *rt, Run *run)
 /* ---- Ends that are not the template's own -----------------------------------------------------
  */
 
+void run_unwrite(Run *run)
+{
+    if (run->writing) {
+        run->x->out->failed = false;
+        run->x->out->length = run->out_length;
+        run->x->out->max = run->out_max;
+    }
+    run->writing = false;
+}
+
 /* The message replaces what there is. */
 static void fail(KhronosRuntime *rt, Run *run, KhronosStatus status, const char *text)
 {
     KhronosExecution *x = run->x;
     if (!x)
         return;
+    run_unwrite(run);
     x->status = status;
+    x->result_count = 0;
     strbuf_clear(&x->message);
     strbuf_clear(&x->traceback);
     strbuf_puts(&x->message, text);
@@ -108,14 +126,16 @@ void run_cancelled(KhronosRuntime *rt, Run *run)
 static void break_others(KhronosRuntime *rt, const Run *culprit, const char *what)
 {
     char text[256];
-    snprintf(text, sizeof(text), "the guild's VM was lost while this ran: template '%s': %s",
-             culprit ? template_name(culprit->version) : "?", what);
+    snprintf(text, sizeof(text), "the guild's VM was lost while this ran: %s%s%s%s",
+             culprit ? "template '" : "", culprit ? template_name(culprit->version) : "",
+             culprit ? "': " : "", what);
     khronos_break(rt, KHRONOS_BROKEN, text);
 }
 
 void run_timed_out(KhronosRuntime *rt, Run *run)
 {
     char text[96];
+    rt->broken_status = KHRONOS_TIMEOUT;
     snprintf(text, sizeof(text), "time limit of %.3g s exceeded",
              (double)rt->limits->wall_max_ns / 1e9);
     if (run->main.co && run->x)

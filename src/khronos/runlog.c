@@ -38,11 +38,20 @@ static void deliver(KhronosRuntime *rt, Run *run, int level, const char *text, s
     keep(rt, run, text, length);
 }
 
+uint64_t runlog_due_ns(const KhronosRuntime *rt)
+{
+    const LogGate *gate = &rt->gate;
+    if (gate->dropped_lines == 0)
+        return UINT64_MAX;
+    return gate->noticed ? gate->second_start_ns + CLOCK_NS_PER_S : gate->second_start_ns;
+}
+
 void runlog_notice(KhronosRuntime *rt)
 {
     LogGate *gate = &rt->gate;
-    if (gate->dropped_lines == 0)
+    if (runlog_due_ns(rt) > runtime_now_ns(rt))
         return;
+    gate->noticed = true;
     char text[120];
     int length = snprintf(
         text, sizeof(text),
@@ -56,11 +65,12 @@ void runlog_notice(KhronosRuntime *rt)
 static bool admit(KhronosRuntime *rt, size_t length)
 {
     LogGate *gate = &rt->gate;
-    uint64_t now = clock_monotonic_ns();
+    uint64_t now = runtime_now_ns(rt);
     if (now - gate->second_start_ns >= CLOCK_NS_PER_S) {
         runlog_notice(rt);
         gate->second_start_ns = now;
         gate->lines = 0;
+        gate->noticed = false;
     }
     if (gate->lines < rt->limits->log_lines_per_second) {
         gate->lines++;

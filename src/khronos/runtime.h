@@ -10,6 +10,7 @@
 typedef struct LogGate {
     uint64_t second_start_ns;
     int lines;
+    bool noticed; /* that lines are dropped: once a second */
     uint64_t dropped_lines, dropped_bytes;
 } LogGate;
 
@@ -25,7 +26,8 @@ struct KhronosRuntime {
     KhronosExecution *finished, *finished_last;
     int executions; /* given to us and not finished */
     Scheduler scheduler;
-    Run *cancelling; /* it is parked in the middle and was told to stop */
+    bool cancelling; /* the VM was told to unwind, for the sake of runs that are cancelled */
+    bool unwound;    /* it was; what ran is to be put in order */
     bool broken, keep_store, test_panic;
     KhronosStatus broken_status; /* why */
     int store;                   /* reference; 0: not made yet */
@@ -37,13 +39,12 @@ struct KhronosRuntime {
 uint64_t runtime_now_ns(const KhronosRuntime *rt);
 /* One turn of the scheduler, on a fiber; arg: the runtime (schedule.c). */
 void runtime_turn(lua_State *L, void *arg);
-/* Wall limits of runs, between turns. */
-void runtime_check_deadlines(KhronosRuntime *rt);
 void runtime_drop_tasks(KhronosRuntime *rt); /* all of them, without the VM */
 InstanceList *runtime_instances(lua_State *L);
 /* lua_Callbacks.print, and the notice of what the current second dropped (runlog.c). */
 void runlog_print(lua_State *L, int level, const char *text, size_t length);
 void runlog_notice(KhronosRuntime *rt);
+uint64_t runlog_due_ns(const KhronosRuntime *rt); /* when there is one to give; UINT64_MAX: none */
 /* An error that nobody waits for: level 2, the message and its traceback. */
 void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length);
 

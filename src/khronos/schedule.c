@@ -50,19 +50,40 @@ static int push_answer(lua_State *L, Task *task, bool *error)
     return count;
 }
 
+/* The template closed the thread, or ran it to its end, by hand. */
+static void end_dead(lua_State *L, Task *task)
+{
+    if (task->is_main)
+        run_lost(khronos_of(L), task->run, "the template's main thread was ended by other code");
+    task_close(L, task, "its thread was ended by other code");
+}
+
+/* What it was given by task.defer, task.delay or a module, onto its stack. */
+static void push_values(lua_State *L, Task *task)
+{
+    lua_rawcheckstack(task->co, task->nargs + LUA_MINSTACK);
+    lua_getref(L, task->values);
+    for (int i = 1; i <= task->nargs; i++) {
+        lua_rawgeti(L, -1, i);
+        lua_xmove(L, task->co, 1);
+    }
+    lua_pop(L, 1);
+    lua_unref(L, task->values);
+    task->values = 0;
+}
+
+/* The task is in no list. */
 static void wake(lua_State *L, Task *task)
 {
-    KhronosRuntime *rt = khronos_of(L);
     bool error = task->wake == WAKE_ERROR;
     int nargs = task->nargs;
+    task->state = TASK_RUNNING;
     if (lua_costatus(L, task->co) != LUA_COSUS) {
-        /* The template closed it, or ran it to its end, by hand. */
-        if (task->is_main)
-            run_lost(rt, task->run, "the template's main thread was ended by other code");
-        task_free(rt, task);
+        end_dead(L, task);
         return;
     }
     if (task->wake == WAKE_ELAPSED) {
+        KhronosRuntime *rt = khronos_of(L);
         lua_rawcheckstack(task->co, LUA_MINSTACK);
         lua_pushnumber(task->co, (double)(runtime_now_ns(rt) - task->since_ns) / 1e9);
         nargs = 1;
@@ -70,6 +91,8 @@ static void wake(lua_State *L, Task *task)
         Task *outer = task_enter(L, task);
         nargs = push_answer(L, task, &error);
         task_leave(L, outer);
+    } else if (task->values) {
+        push_values(L, task);
     }
     task_resume(L, task, error, nargs);
 }
@@ -77,30 +100,75 @@ static void wake(lua_State *L, Task *task)
 /* ---- What will never go on --------------------------------------------------------------------
  */
 
-/* Nothing is ready, nothing will come: threads that yielded without a word wait in vain. True: some
- * became ready by being told so. */
+typedef bool (*ModuleTest)(lua_State *L, const Task *task);
+
+static bool is_dead(lua_State *L, const Task *task)
+{
+    return task->state != TASK_RUNNING && lua_costatus(L, task->co) != LUA_COSUS;
+}
+
+static bool is_suspended(lua_State *L, const Task *task)
+{
+    (void)L;
+    return task->state == TASK_SUSPENDED;
+}
+
+static bool waits_for_module(lua_State *L, const Task *task)
+{
+    (void)L;
+    return task->state == TASK_MODULE;
+}
+
+/* A task that loads a module and of which that is true; NULL: none. */
+static Task *find_module(lua_State *L, const InstanceList *instances, ModuleTest test)
+{
+    for (int i = 0; i < instances->count; i++) {
+        for (const RequireLoading *loading = instances->items[i]->modules.loading; loading;
+             loading = loading->next)
+            if (loading->task && test(L, loading->task))
+                return loading->task;
+    }
+    return NULL;
+}
+
+/* Main threads and modules that the template resumed by hand to their end, or closed: nobody else
+ * would notice. True: there was one. */
+static bool end_dead_threads(lua_State *L, KhronosRuntime *rt)
+{
+    Task *task = find_module(L, &rt->instances, is_dead);
+    for (Run *run = rt->scheduler.runs; run && !task; run = run->next)
+        if (run->main_alive && is_dead(L, &run->main))
+            task = &run->main;
+    if (task)
+        end_dead(L, task);
+    return task != NULL;
+}
+
+/* Nothing is ready, nothing will come: threads that yielded without a word wait in vain. True: one
+ * was told so. */
 static bool give_up_stuck(lua_State *L, KhronosRuntime *rt)
 {
-    Scheduler *s = &rt->scheduler;
     static const char hopeless[] = "the template yielded, and nothing would ever resume it";
-    if (!s->runs || s->ready.first || s->timer_count > 0 || s->waiting.first)
+    const Scheduler *s = &rt->scheduler;
+    if (s->timer_count > 0 || s->waiting.first)
         return false;
-    for (Run *run = s->runs; run; run = run->next) {
-        for (Task *task = run->siblings; task; task = task->sibling_next) {
-            if (task->state == TASK_SUSPENDED && task->loading) {
-                task_close(L, task, "the module yielded, and nothing would ever resume it");
-                return true;
-            }
-        }
+    Task *module;
+    if ((module = find_module(L, &rt->instances, is_suspended)) != NULL) {
+        task_close(L, module, "the module yielded, and nothing would ever resume it");
+        return true;
+    }
+    if ((module = find_module(L, &rt->instances, waits_for_module)) != NULL) {
+        task_close(L, module, "it waits for a module that waits for it");
+        return true;
     }
     for (Run *run = s->runs; run; run = run->next) {
-        if (run->main_alive && run->main.state != TASK_RUNNING) {
-            if (run->x)
-                run_place(run->main.co, run->x);
-            run_lost(rt, run, hopeless);
-            task_close(L, &run->main, hopeless);
-            return true;
-        }
+        if (!run->main_alive)
+            continue;
+        if (run->x)
+            run_place(run->main.co, run->x);
+        run_lost(rt, run, hopeless);
+        task_close(L, &run->main, hopeless);
+        return true;
     }
     return false;
 }
@@ -116,11 +184,21 @@ static void close_doomed(lua_State *L, KhronosRuntime *rt)
             continue;
         while (run->siblings && (run->main_alive || run->siblings->sibling_next))
             task_close(L, run->siblings, "it was cancelled");
-        Task *last = run->siblings;
-        if (run->main_alive)
-            task_close(L, &run->main, "it was cancelled"); /* the run may go with it */
-        else if (last)
-            task_close(L, last, "it was cancelled");
+        /* The run goes with the last one. */
+        task_close(L, run->main_alive ? &run->main : run->siblings, "it was cancelled");
+    }
+}
+
+/* Those that were to be cancelled are given back; what is left of them is doomed. */
+static void end_cancelled(KhronosRuntime *rt)
+{
+    Scheduler *s = &rt->scheduler;
+    for (Run *run = s->runs; run; run = run->next) {
+        if (!run->cancelled)
+            continue;
+        run_cancelled(rt, run);
+        run->cancelled = false;
+        run->doomed = s->any_doomed = true;
     }
 }
 
@@ -137,23 +215,29 @@ static KhronosExecution *take_submitted(KhronosRuntime *rt)
     return x;
 }
 
-static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
+static bool step_once(lua_State *L, KhronosRuntime *rt)
 {
     Scheduler *s = &rt->scheduler;
     Task *task;
+    if (rt->cancelling) { /* what ran came to its end before the kill did */
+        rt->cancelling = false;
+        luau_clearkill(L);
+        end_cancelled(rt);
+    }
     if (s->any_doomed) {
         close_doomed(L, rt);
-    } else if (rt->submitted && (!s->ready.first || *wakes >= WAKES_PER_START)) {
-        *wakes = 0;
+    } else if (rt->submitted && (!s->ready.first || s->wakes >= WAKES_PER_START)) {
+        s->wakes = 0;
         run_start(L, rt, take_submitted(rt));
     } else if ((task = tasklist_take(&s->ready)) != NULL) {
-        ++*wakes;
+        s->wakes += s->wakes < WAKES_PER_START;
         wake(L, task);
-    } else if ((task = timers_first(s)) != NULL && task->due_ns <= s->now_ns) {
+    } else if ((task = timers_first(s)) != NULL && task->due_ns <= s->now_ns &&
+               task->order <= s->turn_order) {
         task_unlink(rt, task);
         wake(L, task);
     } else {
-        return give_up_stuck(L, rt);
+        return end_dead_threads(L, rt) || give_up_stuck(L, rt);
     }
     return true;
 }
@@ -161,10 +245,9 @@ static bool step_once(lua_State *L, KhronosRuntime *rt, int *wakes)
 static void turn(lua_State *L, void *arg)
 {
     KhronosRuntime *rt = arg;
-    int wakes = 0;
     do {
         lua_settop(L, 0);
-        if (!step_once(L, rt, &wakes))
+        if (!step_once(L, rt))
             return;
     } while (clock_monotonic_ns() - rt->scheduler.turn_start_ns < rt->limits->slice_ns);
 }
@@ -172,79 +255,98 @@ static void turn(lua_State *L, void *arg)
 /* ---- After kills and failures -----------------------------------------------------------------
  */
 
-/* Threads that were on the stack of resumes when it was thrown away. */
-static void close_running(lua_State *L, KhronosRuntime *rt)
+/* A task of the run that was on the stack of resumes; NULL: none was. */
+static Task *running_task(Run *run)
+{
+    if (run->main_alive && run->main.state == TASK_RUNNING)
+        return &run->main;
+    Task *task = run->siblings;
+    while (task && task->state != TASK_RUNNING)
+        task = task->sibling_next;
+    return task;
+}
+
+/* Without the VM, so that nothing can come in between: executions that end because the stack of
+ * resumes was thrown away are given back. */
+static void give_up_running(KhronosRuntime *rt, const char *why)
 {
     Scheduler *s = &rt->scheduler;
-    bool found;
-    do {
-        found = false;
-        for (Run *run = s->runs; run && !found; run = run->next) {
-            Task *task = run->main_alive && run->main.state == TASK_RUNNING ? &run->main : NULL;
-            for (Task *other = run->siblings; other && !task; other = other->sibling_next)
-                if (other->state == TASK_RUNNING)
-                    task = other;
-            if (task) {
-                found = true;
-                task_close(L, task, "it was cancelled");
-            }
-        }
-    } while (found);
-    instances_forget_lost(&rt->instances);
+    s->current = NULL;
+    end_cancelled(rt);
+    for (Run *run = s->runs; run; run = run->next)
+        if (run->main_alive && run->main.state == TASK_RUNNING)
+            run_lost(rt, run, why);
 }
 
-/* The run that was to be cancelled is unwound; the VM lives. */
-static void after_cancel(lua_State *L, void *arg)
+/* Their threads are dead; those who wait for them are told. */
+static void close_running(lua_State *L, void *arg)
 {
     KhronosRuntime *rt = arg;
-    Run *run = rt->cancelling;
-    rt->cancelling = NULL;
-    run_cancelled(rt, run);
-    run->doomed = rt->scheduler.any_doomed = true;
-    close_running(L, rt);
+    for (Run *run = rt->scheduler.runs; run;) {
+        Task *task = running_task(run);
+        if (!task) {
+            run = run->next;
+            continue;
+        }
+        task_close(L, task, "it was cancelled");
+        run = rt->scheduler.runs; /* that one may be gone */
+    }
 }
 
-/* Something other than a template's own code failed, for want of memory most likely. */
+/* Something other than a template's own code failed. */
 static void after_error(lua_State *L, KhronosRuntime *rt, int status)
 {
     Task *task = rt->scheduler.current;
-    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
     KhronosExecution *x = task ? task->run->x : NULL;
-    rt->scheduler.current = NULL;
-    if (status == LUA_ERRMEM) {
-        khronos_break(rt, KHRONOS_MEMORY_LIMIT, "not enough memory");
+    const char *text = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+    if (status == LUA_ERRMEM || rt->unwound) {
+        rt->scheduler.current = NULL;
+        khronos_break(rt, status == LUA_ERRMEM ? KHRONOS_MEMORY_LIMIT : KHRONOS_INTERNAL,
+                      text ? text : "not enough memory");
         return;
     }
     if (x) {
+        run_unwrite(task->run);
         x->status = KHRONOS_INTERNAL;
         strbuf_clear(&x->message);
         strbuf_puts(&x->message, text ? text : "the execution could not be started");
         run_finish(rt, task->run);
     }
-    luau_protect(L, (void (*)(lua_State *, void *))close_running, rt);
+    give_up_running(rt, "it was resuming a thread of an execution that failed");
+    rt->unwound = true;
+}
+
+/* True: the VM lives, and goes on with what is left. */
+static bool after_kill(lua_State *L, KhronosRuntime *rt)
+{
+    if (!rt->cancelling || luau_killreason(L) != LUAU_KILL_HOST) {
+        run_killed(rt);
+        return false;
+    }
+    rt->cancelling = false;
+    luau_clearkill(L);
+    give_up_running(rt, "it was resuming a thread of an execution that was cancelled");
+    rt->unwound = true;
+    return true;
 }
 
 void runtime_turn(lua_State *L, void *arg)
 {
     KhronosRuntime *rt = arg;
     for (;;) {
+        bool unwound = rt->unwound;
         lua_settop(L, 0);
-        int status = luau_protect(L, turn, rt);
-        if (status == LUA_OK)
-            return;
-        if (status != LUA_KILLED) {
+        int status = luau_protect(L, unwound ? close_running : turn, rt);
+        if (status == LUA_KILLED) {
+            if (!after_kill(L, rt))
+                return;
+        } else if (status != LUA_OK) {
             after_error(L, rt, status);
-            return;
-        }
-        if (!rt->cancelling || luau_killreason(L) != LUAU_KILL_HOST) {
-            run_killed(rt);
-            return;
-        }
-        luau_clearkill(L);
-        rt->scheduler.current = NULL;
-        lua_settop(L, 0);
-        if (luau_protect(L, after_cancel, rt) == LUA_KILLED) {
-            run_killed(rt);
+            if (rt->broken)
+                return;
+        } else if (unwound) {
+            rt->unwound = false;
+        } else {
             return;
         }
     }
@@ -281,7 +383,6 @@ static bool has_work(const KhronosRuntime *rt)
 
 static KhronosStep after(KhronosRuntime *rt, int result)
 {
-    Scheduler *s = &rt->scheduler;
     if (result == LUAU_PARKED)
         return KHRONOS_PARKED;
     if (result == LUAU_ESCAPED)
@@ -292,7 +393,6 @@ static KhronosStep after(KhronosRuntime *rt, int result)
     if (rt->broken)
         return KHRONOS_IDLE;
     return has_work(rt) ? KHRONOS_READY : KHRONOS_IDLE;
-    (void)s;
 }
 
 KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
@@ -303,9 +403,10 @@ KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
     if (luau_isparked(rt->L))
         return after(rt, luau_continue(rt->L));
     s->now_ns = rt->clock ? rt->clock(rt->clock_userdata) : s->turn_start_ns;
+    s->turn_order = s->order;
     check_deadlines(rt);
     if (rt->broken || (!has_work(rt) && !s->runs))
-        return KHRONOS_IDLE;
+        return after(rt, LUAU_DONE);
     luau_setslice(rt->L, rt->limits->slice_ns);
     return after(rt, luau_run(fibers, rt->L, runtime_turn, rt));
 }
@@ -321,6 +422,8 @@ uint64_t khronos_due_ns(const KhronosRuntime *rt)
     uint64_t due = timer ? timer->due_ns : UINT64_MAX;
     if (s->runs && s->runs->deadline_ns < due)
         due = s->runs->deadline_ns;
+    if (runlog_due_ns(rt) < due)
+        due = runlog_due_ns(rt);
     return due == UINT64_MAX ? 0 : due;
 }
 
@@ -333,6 +436,7 @@ bool khronos_cancel(KhronosRuntime *rt, const char *id)
             if (rt->submitted_last == x)
                 rt->submitted_last = last;
             x->status = KHRONOS_CANCELLED;
+            strbuf_clear(&x->message);
             strbuf_puts(&x->message, "the execution was cancelled");
             execution_done(rt, x);
             return true;
@@ -343,12 +447,12 @@ bool khronos_cancel(KhronosRuntime *rt, const char *id)
     for (Run *run = s->runs; run; run = run->next) {
         if (!run->x || strcmp(run->x->id, id) != 0)
             continue;
-        if (s->current && s->current->run == run) {
-            rt->cancelling = run; /* parked in the middle of it */
+        run->cancelled = true;
+        if (luau_isparked(rt->L) && running_task(run)) { /* in the middle of it */
+            rt->cancelling = true;
             luau_kill(rt->L, LUAU_KILL_HOST);
         } else {
-            run_cancelled(rt, run);
-            run->doomed = s->any_doomed = true;
+            end_cancelled(rt);
         }
         return true;
     }
@@ -364,8 +468,7 @@ KhronosTicket khronos_ticket(lua_State *L)
     if (!lua_isyieldable(L))
         luaL_error(L, "this call waits, and code that cannot yield cannot make it");
     Task *task = task_of(L, L);
-    task_hold(task);
-    task_unlink(rt, task);
+    task_disarm(rt, task);
     task->state = TASK_TICKET;
     task->ticket = ++rt->scheduler.ticket;
     tasklist_put(&rt->scheduler.waiting, task);
@@ -389,7 +492,7 @@ bool khronos_wake(KhronosRuntime *rt, KhronosTicket ticket, int (*push)(lua_Stat
             drop(arg);
         return false;
     }
-    task_ready(rt, task, WAKE_PUSH, 0);
+    task_ready(rt, task, WAKE_PUSH, 0, 0);
     task->push = push;
     task->drop = drop;
     task->arg = arg;

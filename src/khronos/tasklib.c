@@ -1,5 +1,6 @@
 /* The `task` library: what a template may ask of the scheduler. */
 #include <math.h>
+#include <string.h>
 
 #include "base/base.h"
 #include "khronos/runtime.h"
@@ -7,8 +8,7 @@
 /* Longer waits are cut to this; a run's own time is over long before. */
 #define SECONDS_MAX 1e9
 
-/* Argument 1: a thread or a function, the rest its arguments. Pushes the thread; its function, if
- * it is new, and the arguments are on its stack. `first`: index of the function. */
+/* Argument `first`: a thread, or a function, in whose place a thread is put that will run it. */
 static lua_State *to_thread(lua_State *L, int first, int *nargs)
 {
     lua_State *co = lua_tothread(L, first);
@@ -26,25 +26,20 @@ static lua_State *to_thread(lua_State *L, int first, int *nargs)
                       "cannot resume dead coroutine");
         luaL_argcheck(L, status == LUA_COSUS, first, "cannot resume non-suspended coroutine");
     }
-    lua_rawcheckstack(co, *nargs + LUA_MINSTACK);
     return co;
 }
 
-/* Arguments above the thread go to its stack; the thread stays on top. */
-static void give_arguments(lua_State *L, lua_State *co, int nargs)
+/* Puts the nargs values on top into a table, for later, which takes their place; nil for none. */
+static void pack_arguments(lua_State *L, int nargs)
 {
-    lua_xmove(L, co, nargs);
-}
-
-/* A thread that was to go on in another way does so no more. */
-static Task *claim(lua_State *L, lua_State *co)
-{
-    Task *task = task_of(L, co);
-    luaL_argcheck(L, !task->loading || task->state != TASK_RUNNING, 1, "the thread is running");
-    if (task->state == TASK_READY && task->wake != WAKE_ELAPSED && task->nargs > 0)
-        lua_pop(co, task->nargs); /* what it would have got */
-    task_unlink(khronos_of(L), task);
-    return task;
+    if (nargs == 0) {
+        lua_pushnil(L);
+        return;
+    }
+    lua_createtable(L, nargs, 0);
+    lua_insert(L, -nargs - 1);
+    for (int i = nargs; i > 0; i--)
+        lua_rawseti(L, -i - 1, i);
 }
 
 static uint64_t seconds_to_ns(lua_State *L, int arg, double seconds)
@@ -58,8 +53,10 @@ static int task_spawn(lua_State *L)
 {
     int nargs;
     lua_State *co = to_thread(L, 1, &nargs);
-    Task *task = claim(L, co);
-    give_arguments(L, co, nargs);
+    lua_rawcheckstack(co, nargs + LUA_MINSTACK);
+    Task *task = task_of(L, co);
+    task_disarm(khronos_of(L), task); /* it was to go on in another way */
+    lua_xmove(L, co, nargs);
     task_resume(L, task, false, nargs);
     return 1;
 }
@@ -68,10 +65,11 @@ static int task_defer(lua_State *L)
 {
     int nargs;
     lua_State *co = to_thread(L, 1, &nargs);
-    Task *task = claim(L, co);
-    task_hold(task);
-    give_arguments(L, co, nargs);
-    task_ready(khronos_of(L), task, WAKE_VALUES, nargs);
+    pack_arguments(L, nargs);
+    Task *task = task_of(L, co);
+    int values = lua_ref(L, -1);
+    task_ready(khronos_of(L), task, WAKE_VALUES, values, nargs);
+    lua_settop(L, 1);
     return 1;
 }
 
@@ -81,10 +79,12 @@ static int task_delay(lua_State *L)
     KhronosRuntime *rt = khronos_of(L);
     uint64_t delay_ns = seconds_to_ns(L, 1, luaL_checknumber(L, 1));
     lua_State *co = to_thread(L, 2, &nargs);
-    Task *task = claim(L, co);
-    task_hold(task);
-    task_time(L, task, runtime_now_ns(rt) + delay_ns, WAKE_VALUES, nargs);
-    give_arguments(L, co, nargs);
+    pack_arguments(L, nargs);
+    timers_reserve(L);
+    Task *task = task_of(L, co);
+    int values = lua_ref(L, -1);
+    task_time(rt, task, runtime_now_ns(rt) + delay_ns, WAKE_VALUES, values, nargs);
+    lua_settop(L, 2);
     return 1;
 }
 
@@ -94,12 +94,18 @@ static int task_wait(lua_State *L)
     uint64_t delay_ns = seconds_to_ns(L, 1, luaL_optnumber(L, 1, 0));
     if (!lua_isyieldable(L))
         luaL_error(L, "attempt to yield across metamethod/C-call boundary");
+    timers_reserve(L);
     Task *task = task_of(L, L);
-    task_hold(task);
     uint64_t now_ns = runtime_now_ns(rt);
     task->since_ns = now_ns;
-    task_time(L, task, now_ns + delay_ns, WAKE_ELAPSED, 0);
+    task_time(rt, task, now_ns + delay_ns, WAKE_ELAPSED, 0, 0);
     return lua_yield(L, 0);
+}
+
+/* In whatever version. */
+static bool same_template(const Run *a, const Run *b)
+{
+    return strcmp(template_name(a->version), template_name(b->version)) == 0;
 }
 
 static int task_cancel(lua_State *L)
@@ -108,12 +114,11 @@ static int task_cancel(lua_State *L)
     lua_State *co = lua_tothread(L, 1);
     luaL_argexpected(L, co, 1, "thread");
     int status = lua_costatus(L, co);
-    luaL_argcheck(L, status != LUA_CORUN && status != LUA_CONOR, 1,
-                  "cannot cancel a thread that is running");
+    luaL_argcheck(L, status != LUA_CORUN, 1, "a thread cannot cancel itself");
+    luaL_argcheck(L, status != LUA_CONOR, 1, "cannot cancel a thread that is running");
     Task *task = lua_getthreaddata(co);
-    Task *current = rt->scheduler.current;
-    if (task && current && task->run->version != current->run->version &&
-        task->run->instance != current->run->instance)
+    const Task *current = rt->scheduler.current;
+    if (task && current && !same_template(task->run, current->run))
         luaL_argerror(L, 1, "the thread belongs to another template");
     if (task && task->is_main && task->run->x)
         run_lost(rt, task->run, "the run was ended by task.cancel");

@@ -109,34 +109,43 @@ void task_unlink(KhronosRuntime *rt, Task *task)
     else if (task->state == TASK_TIMED)
         heap_remove(&rt->scheduler, task);
     task->ticket = 0;
-    task->state = TASK_SUSPENDED;
+    task->state = TASK_RUNNING;
 }
 
-void task_ready(KhronosRuntime *rt, Task *task, TaskWake wake, int nargs)
+static void set_wake(KhronosRuntime *rt, Task *task, TaskWake wake, int values, int nargs)
 {
-    task_unlink(rt, task);
-    task->state = TASK_READY;
+    task_disarm(rt, task);
     task->wake = wake;
+    task->values = values;
     task->nargs = nargs;
+}
+
+void task_ready(KhronosRuntime *rt, Task *task, TaskWake wake, int values, int nargs)
+{
+    set_wake(rt, task, wake, values, nargs);
+    task->state = TASK_READY;
     tasklist_put(&rt->scheduler.ready, task);
 }
 
-void task_time(lua_State *L, Task *task, uint64_t due_ns, TaskWake wake, int nargs)
+void timers_reserve(lua_State *L)
 {
-    KhronosRuntime *rt = khronos_of(L);
+    Scheduler *s = &khronos_of(L)->scheduler;
+    if (s->timer_count < s->timer_room)
+        return;
+    int room = s->timer_room ? 2 * s->timer_room : 4;
+    Task **timers = realloc(s->timers, (size_t)room * sizeof(*timers));
+    if (!timers)
+        luaL_error(L, "not enough memory");
+    s->timers = timers;
+    s->timer_room = room;
+}
+
+void task_time(KhronosRuntime *rt, Task *task, uint64_t due_ns, TaskWake wake, int values,
+               int nargs)
+{
     Scheduler *s = &rt->scheduler;
-    task_unlink(rt, task);
-    if (s->timer_count == s->timer_room) {
-        int room = s->timer_room ? 2 * s->timer_room : 4;
-        Task **timers = realloc(s->timers, (size_t)room * sizeof(*timers));
-        if (!timers)
-            luaL_error(L, "not enough memory");
-        s->timers = timers;
-        s->timer_room = room;
-    }
+    set_wake(rt, task, wake, values, nargs);
     task->state = TASK_TIMED;
-    task->wake = wake;
-    task->nargs = nargs;
     task->due_ns = due_ns;
     task->order = ++s->order;
     sift_up(s, s->timer_count++, task);
@@ -145,22 +154,40 @@ void task_time(lua_State *L, Task *task, uint64_t due_ns, TaskWake wake, int nar
 /* ---- Tasks ------------------------------------------------------------------------------------
  */
 
-Task *task_of(lua_State *L, lua_State *co)
+/* Raises when there may be no more tasks. */
+static void check_task(lua_State *L)
 {
-    KhronosRuntime *rt = khronos_of(L);
-    Scheduler *s = &rt->scheduler;
-    Task *task = lua_getthreaddata(co);
-    if (task)
-        return task;
+    const KhronosRuntime *rt = khronos_of(L);
+    const Scheduler *s = &rt->scheduler;
     if (s->task_count >= rt->limits->tasks_max)
         luaL_error(L, "too many tasks: the guild has %d alive, which is the limit", s->task_count);
     if (!s->current)
         luaL_error(L, "tasks can only be made by running templates");
-    luau_charge(L, TASK_CHARGE);
+}
+
+Task *task_of(lua_State *L, lua_State *co)
+{
+    Scheduler *s = &khronos_of(L)->scheduler;
+    Task *task = lua_getthreaddata(co);
+    if (task)
+        return task;
+    check_task(L);
+    if (!s->charged)
+        luau_charge(L, TASK_CHARGE);
+    s->charged = true;
+    lua_pushthread(co);
+    if (co != L)
+        lua_xmove(co, L, 1);
+    int ref = lua_ref(L, -1);
+    lua_pop(L, 1);
     task = calloc(1, sizeof(*task));
-    if (!task)
+    if (!task) {
+        lua_unref(L, ref);
         luaL_error(L, "not enough memory");
+    }
+    s->charged = false;
     task->co = co;
+    task->ref = ref;
     task->run = s->current->run;
     task->sibling_next = task->run->siblings;
     if (task->sibling_next)
@@ -171,23 +198,22 @@ Task *task_of(lua_State *L, lua_State *co)
     return task;
 }
 
-void task_hold(Task *task)
+void task_disarm(KhronosRuntime *rt, Task *task)
 {
-    if (task->ref)
-        return;
-    lua_pushthread(task->co);
-    task->ref = lua_ref(task->co, -1);
-    lua_pop(task->co, 1);
-}
-
-/* Out of its run and its lists; the thread does not know it any more. */
-static void detach(KhronosRuntime *rt, Task *task)
-{
-    Run *run = task->run;
     task_unlink(rt, task);
+    if (task->values)
+        lua_unref(rt->L, task->values);
+    task->values = 0;
     if (task->drop)
         task->drop(task->arg);
     task->drop = NULL;
+}
+
+/* Out of its run and its lists. */
+static void detach(KhronosRuntime *rt, Task *task)
+{
+    Run *run = task->run;
+    task_disarm(rt, task);
     if (task->is_main)
         return;
     if (task->sibling_previous)
@@ -203,7 +229,8 @@ void task_free(KhronosRuntime *rt, Task *task)
 {
     Run *run = task->run;
     detach(rt, task);
-    lua_setthreaddata(task->co, NULL);
+    if (task->co)
+        lua_setthreaddata(task->co, NULL);
     if (task->ref)
         lua_unref(rt->L, task->ref);
     task->ref = 0;
@@ -232,7 +259,7 @@ void task_close(lua_State *L, Task *task, const char *why)
 {
     KhronosRuntime *rt = khronos_of(L);
     fail_module(L, task, why);
-    if (lua_costatus(L, task->co) == LUA_COSUS)
+    if (task->co && lua_costatus(L, task->co) == LUA_COSUS)
         lua_resetthread(task->co);
     task_free(rt, task);
 }
@@ -260,7 +287,8 @@ Task *task_enter(lua_State *L, Task *task)
     if (!outer) {
         s->cpu_mark_ns = luau_cputime(L);
         luau_setcpulimit(L, rt->limits->cpu_max_ns);
-        luau_setdeadline(L, rt->clock ? 0 : task->run->deadline_ns);
+        /* (Threads in the background are ended between turns, and the VM lives.) */
+        luau_setdeadline(L, rt->clock || !task->run->x ? 0 : task->run->deadline_ns);
     }
     return outer;
 }
@@ -280,9 +308,11 @@ static void report_background(lua_State *L, Task *task)
     lua_State *co = task->co;
     KhronosRuntime *rt = khronos_of(L);
     size_t length;
-    const char *text = lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1) : NULL;
-    if (!text)
-        text = lua_pushfstring(L, "(error object is a %s value)", luaL_typename(co, -1));
+    int type = lua_type(co, -1);
+    bool shown = type == LUA_TSTRING || type == LUA_TNUMBER;
+    const char *text = shown ? lua_tostring(co, -1)
+                             : lua_pushfstring(L, "(error object is a %s value)",
+                                               luaL_typename(co, -1));
     luau_traceback(L, co, text, 0, TRACEBACK_FRAMES);
     text = lua_tolstring(L, -1, &length);
     rt->scheduler.errors++;
@@ -294,7 +324,6 @@ static void report_background(lua_State *L, Task *task)
 static void ended(lua_State *L, Task *task, int status)
 {
     int top = lua_gettop(L);
-    luaL_checkstack(L, LUA_MINSTACK, "task");
     if (task->loading) {
         bool ok = require_result(L, task->loading, task->co, status);
         task_settle(L, task->loading, ok);
@@ -322,25 +351,38 @@ static int resume(lua_State *L, Task *task, bool error, int nargs)
 static void yielded(KhronosRuntime *rt, Task *task)
 {
     lua_settop(task->co, 0);
-    if (task->state != TASK_RUNNING) {
-        task_hold(task);
-    } else if (task->is_main || task->loading) {
+    if (task->state != TASK_RUNNING)
+        return;
+    if (task->is_main || task->loading)
         task->state = TASK_SUSPENDED;
-        task_hold(task);
-    } else {
+    else
         task_free(rt, task); /* a thread like any other, until it is spawned again */
-    }
+}
+
+/* The thread was not resumed at all: whoever asked for it gets the error. */
+static void refused(lua_State *L, Task *task)
+{
+    lua_pop(task->co, 1);
+    task->state = TASK_SUSPENDED;
+    if (!task->is_main && !task->loading)
+        task_free(khronos_of(L), task);
 }
 
 void task_resume(lua_State *L, Task *task, bool error, int nargs)
 {
+    luaL_checkstack(L, LUA_MINSTACK, "task");
     Task *outer = task_enter(L, task);
     int status = resume(L, task, error, nargs);
-    if (status == LUA_YIELD || status == LUA_BREAK)
+    bool was_refused = status > LUA_YIELD && lua_status(task->co) <= LUA_YIELD;
+    if (was_refused)
+        refused(L, task);
+    else if (status == LUA_YIELD || status == LUA_BREAK)
         yielded(khronos_of(L), task);
     else
         ended(L, task, status);
     task_leave(L, outer);
+    if (was_refused)
+        luaL_error(L, "stack overflow (threads start each other too deep)");
 }
 
 /* ---- Modules ----------------------------------------------------------------------------------
@@ -349,6 +391,7 @@ void task_resume(lua_State *L, Task *task, bool error, int nargs)
 int task_loadmodule(void *self, lua_State *L, lua_State *co, RequireLoading *loading)
 {
     (void)self;
+    luaL_checkstack(L, LUA_MINSTACK, "require");
     Task *task = task_of(L, co);
     task->loading = loading;
     loading->task = task;
@@ -378,8 +421,7 @@ int task_awaitmodule(void *self, lua_State *L, RequireLoading *loading)
                    "yield cannot wait for it",
                    loading->path);
     Task *task = task_of(L, L);
-    task_hold(task);
-    task_unlink(khronos_of(L), task);
+    task_disarm(khronos_of(L), task);
     task->state = TASK_MODULE;
     tasklist_put(&loading->waiters, task);
     return lua_yield(L, 0);
@@ -387,15 +429,14 @@ int task_awaitmodule(void *self, lua_State *L, RequireLoading *loading)
 
 void task_settle(lua_State *L, RequireLoading *loading, bool ok)
 {
-    KhronosRuntime *rt = khronos_of(L);
-    for (Task *task; (task = loading->waiters.first) != NULL;) {
-        bool alive = lua_costatus(L, task->co) == LUA_COSUS;
-        if (alive) {
-            lua_rawcheckstack(task->co, LUA_MINSTACK);
-            lua_xpush(L, task->co, -1);
-        }
-        task_ready(rt, task, ok ? WAKE_VALUES : WAKE_ERROR, 1);
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, 1);
+    while (loading->waiters.first) {
+        int values = lua_ref(L, -1);
+        task_ready(khronos_of(L), loading->waiters.first, ok ? WAKE_VALUES : WAKE_ERROR, values, 1);
     }
+    lua_pop(L, 1);
     require_forget(loading);
 }
 

@@ -17,7 +17,7 @@ typedef struct Task Task;
 typedef struct TaskList TaskList;
 
 typedef enum TaskState {
-    TASK_RUNNING,  /* on the stack of resumes, or not started yet */
+    TASK_RUNNING,  /* on the stack of resumes, or about to be */
     TASK_READY,    /* in the ready queue */
     TASK_TIMED,    /* in the heap of timers */
     TASK_TICKET,   /* waits for khronos_wake */
@@ -26,8 +26,8 @@ typedef enum TaskState {
 } TaskState;
 
 typedef enum TaskWake {
-    WAKE_VALUES,  /* nargs values are on the thread's stack */
-    WAKE_ERROR,   /* an error value is, to be raised where it waits */
+    WAKE_VALUES,  /* it gets the nargs values of a table */
+    WAKE_ERROR,   /* the table's only value is raised where it waits */
     WAKE_ELAPSED, /* it gets the seconds since since_ns */
     WAKE_PUSH     /* push makes the values */
 } TaskWake;
@@ -37,12 +37,13 @@ struct TaskList {
 };
 
 struct Task {
-    lua_State *co;
-    int ref; /* keeps the thread; 0: it is held otherwise (it runs) */
+    lua_State *co; /* NULL: a main thread that was not made yet */
+    int ref;       /* keeps the thread, from first to last */
     uint8_t state, wake;
     bool is_main;
-    int nargs;
-    int heap_at; /* place in the heap */
+    int values, nargs; /* reference to the table, 0: none. Not on the thread's stack: the template
+                          may resume the thread by hand meanwhile */
+    int heap_at;       /* place in the heap */
     Run *run;
     TaskList *list; /* it stands in, or NULL */
     Task *next, *previous;
@@ -65,8 +66,10 @@ struct Run {
     Run *next, *previous; /* by start */
     uint64_t started_ns, deadline_ns;
     uint64_t cpu_ns;
-    bool main_alive;
-    bool doomed; /* its tasks are to be cancelled */
+    size_t out_length, out_max; /* as x->out was, while the result is written */
+    bool main_alive, writing;
+    bool cancelled; /* it is to be, as soon as the VM can be unwound */
+    bool doomed;    /* its tasks are to be cancelled */
 };
 
 typedef struct Scheduler {
@@ -75,16 +78,19 @@ typedef struct Scheduler {
     Task **timers;    /* binary heap by due_ns, order */
     int timer_count, timer_room;
     int task_count; /* all but main ones */
+    int wakes;      /* threads woken since the last execution started, at most some */
     uint64_t order;
+    uint64_t turn_order; /* that of the last timer when the turn began: later ones wait */
     KhronosTicket ticket;
     Run *runs, *runs_last;
     Run *spare; /* one Run kept for the next execution */
     Task *current;
-    uint64_t now_ns;        /* at the start of the turn: later timers wait for the next one */
+    uint64_t now_ns;        /* at the start of the turn */
     uint64_t turn_start_ns; /* real time, for the slice */
     uint64_t cpu_mark_ns;   /* when the outermost resume began */
     uint64_t errors;        /* in background tasks */
     bool any_doomed;
+    bool charged; /* for a task that then could not be made: the next one is paid for */
 } Scheduler;
 
 /* ---- lists and timers ---- */
@@ -92,23 +98,27 @@ void tasklist_put(TaskList *list, Task *task);
 Task *tasklist_take(TaskList *list); /* NULL: empty */
 /* Out of whatever list or heap it is in. */
 void task_unlink(KhronosRuntime *rt, Task *task);
-/* To the ready queue. */
-void task_ready(KhronosRuntime *rt, Task *task, TaskWake wake, int nargs);
-/* [e] on L. */
-void task_time(lua_State *L, Task *task, uint64_t due_ns, TaskWake wake, int nargs);
+/* To the ready queue, or to the timers (timers_reserve first). Takes the reference `values`; what
+ * the task would have got otherwise is dropped. */
+void task_ready(KhronosRuntime *rt, Task *task, TaskWake wake, int values, int nargs);
+void task_time(KhronosRuntime *rt, Task *task, uint64_t due_ns, TaskWake wake, int values,
+               int nargs);
+/* Room for one timer more, before anything is changed for its sake. [e] */
+void timers_reserve(lua_State *L);
 Task *timers_first(const Scheduler *s); /* NULL: none */
 
 /* ---- tasks ---- */
-/* The task of the thread, made for the current run if it has none. Raises at tasks_max. [e] on L */
+/* The task of the thread, made for the current run if it has none; it keeps the thread alive.
+ * Raises at tasks_max. [e] on L */
 Task *task_of(lua_State *L, lua_State *co);
-/* Keeps the thread alive until the task ends. [m] */
-void task_hold(Task *task);
+/* It is not in any list, and nothing waits to be given to it. */
+void task_disarm(KhronosRuntime *rt, Task *task);
 /* Forgets the task; the thread is let go. Never raises. */
 void task_free(KhronosRuntime *rt, Task *task);
-/* Closes the suspended thread and forgets the task. */
+/* Closes the suspended thread and forgets the task. [m] */
 void task_close(lua_State *L, Task *task, const char *why);
 /* Resumes the thread (nargs values on its stack, or an error) until it ends or yields; the task may
- * be gone afterwards. L: who resumes. */
+ * be gone afterwards. L: who resumes. Raises if resumes are nested too deep. [e] */
 void task_resume(lua_State *L, Task *task, bool error, int nargs);
 /* The host functions of RequireHost. */
 int task_loadmodule(void *self, lua_State *L, lua_State *co, struct RequireLoading *loading);
@@ -135,6 +145,10 @@ void run_lost(KhronosRuntime *rt, Run *run, const char *why); /* runtime error *
 void run_cancelled(KhronosRuntime *rt, Run *run);
 void run_timed_out(KhronosRuntime *rt, Run *run); /* wall time; the VM is broken */
 void run_killed(KhronosRuntime *rt);              /* luau_killreason says why; the VM is broken */
+/* When its time is over. */
+uint64_t run_deadline_ns(const KhronosRuntime *rt, const Run *run);
+/* x->out as it was before the result, of which a part may be there. */
+void run_unwrite(Run *run);
 /* File and line where the thread stands, into x. */
 void run_place(lua_State *co, KhronosExecution *x);
 void execution_done(KhronosRuntime *rt, KhronosExecution *x); /* to the finished ones */

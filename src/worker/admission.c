@@ -36,8 +36,8 @@ bool registry_is_stale(const ThreadEntry *entry, const LuaVmAction *action)
 /* The guild is about to have mail. */
 static void wanted_locked(Registry *registry, ThreadEntry *entry)
 {
-    if (entry->place == PLACE_ENDED)
-        entrylist_remove(&registry->ended, entry);
+    if (entry->place == PLACE_FADING)
+        entrylist_remove(&registry->fading, entry);
 }
 
 /* What the caller may look at whatever becomes of the action. */
@@ -82,7 +82,12 @@ static bool control_at_rest_locked(Registry *registry, LuaVmAction *action, Thre
     switch (action->type) {
     case VM_ACTION_SET_LIMITS: return set_limits_at_rest_locked(registry, action);
     case VM_ACTION_CANCEL: return answer(action, VM_ACTION_NOT_FOUND);
-    default: registry_fill_info(registry, entry, &action->info); return answer(action, VM_ACTION_DONE);
+    default:
+        if (entry)
+            registry_fill_info(registry, entry, &action->info);
+        else
+            registry_fill_ended_locked(registry, action->handle.guild_id, &action->info);
+        return answer(action, VM_ACTION_DONE);
     }
 }
 
@@ -169,8 +174,8 @@ bool registry_admit_locked(Registry *registry, LuaVmAction *action, ThreadEntry 
         taken = admit_control_locked(registry, action, known);
     } else if ((action->type == VM_ACTION_DESTROY || action->type == VM_ACTION_CLEAR_CACHE) &&
                is_idle_without_vm(known)) {
-        return answer(action, registry_is_stale(known, action) ? VM_ACTION_NOT_FOUND
-                                                               : VM_ACTION_DONE);
+        return answer(action,
+                      registry_is_stale(known, action) ? VM_ACTION_NOT_FOUND : VM_ACTION_DONE);
     } else {
         if (!known)
             known = registry_ensure_locked(registry, action->handle.guild_id);

@@ -18,7 +18,7 @@ typedef struct PanicPoint {
     sigjmp_buf jump;     /* set before arming */
     luau_Fibers *fibers; /* of the thread */
     bool armed;
-    bool panicked;       /* once; there is no second recovery on a thread */
+    bool panicked; /* once; there is no second recovery on a thread */
 } PanicPoint;
 
 /* For the calling thread; the point stays its owner's. NULL: panics abort again. */

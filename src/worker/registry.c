@@ -42,6 +42,8 @@ void registry_init(Registry *registry, const WorkerOptions *options)
 {
     *registry = (Registry){.options = options, .ops = options->vm_ops};
     idmap_init(&registry->entries, random_u64());
+    idmap_init(&registry->ended_map, random_u64());
+    registry->ended = calloc(ENDED_MAX, sizeof(EndedGuild));
     init_lock(&registry->lock);
     monotonic_cond_init(&registry->drained);
 }
@@ -56,11 +58,86 @@ void registry_free(Registry *registry)
         entry_free(entry);
     }
     idmap_free(&registry->entries);
+    idmap_free(&registry->ended_map);
+    free(registry->ended);
     pthread_cond_destroy(&registry->drained);
     pthread_mutex_destroy(&registry->lock);
 }
 
-/* ---- Who is known ---- */
+/* ---- Guilds that ended ---- */
+
+static void forget_locked(Registry *registry, EndedGuild *ended)
+{
+    if (ended->guild_id == 0)
+        return;
+    if (registry->generation_floor < ended->generation)
+        registry->generation_floor = ended->generation;
+    idmap_remove(&registry->ended_map, ended->guild_id);
+    ended->guild_id = 0;
+}
+
+static void remember_locked(Registry *registry, const ThreadEntry *entry)
+{
+    EndedGuild last = {
+        .guild_id = entry->guild_id,
+        .generation = entry->generation,
+        .executions = entry->executions,
+        .cpu_ns = entry->cpu_ns,
+        .ran_ns = entry->ran_ns,
+        .usage_ns = entry->usage_ns,
+        .usage_at_ns = entry->usage_at_ns,
+        .trust = entry->trust,
+        .state = entry->state,
+        .reason = entry->reason,
+    };
+    EndedGuild *ended = registry->ended ? &registry->ended[registry->ended_next] : NULL;
+    if (ended) {
+        forget_locked(registry, ended);
+        *ended = last;
+        registry->ended_next = (registry->ended_next + 1) % ENDED_MAX;
+        if (idmap_put(&registry->ended_map, last.guild_id, ended))
+            return;
+        ended->guild_id = 0;
+    }
+    if (registry->generation_floor < last.generation)
+        registry->generation_floor = last.generation;
+}
+
+/* The guild is back. */
+static void recall_locked(Registry *registry, ThreadEntry *entry)
+{
+    EndedGuild *ended = idmap_remove(&registry->ended_map, entry->guild_id);
+    if (!ended) {
+        entry->generation = registry->generation_floor;
+        return;
+    }
+    entry->generation = ended->generation;
+    entry->executions = ended->executions;
+    entry->cpu_ns = ended->cpu_ns;
+    entry->ran_ns = ended->ran_ns;
+    entry->usage_ns = ended->usage_ns;
+    entry->usage_at_ns = ended->usage_at_ns;
+    entry->trust = ended->trust;
+    entry->state = ended->state;
+    entry->reason = ended->reason;
+    ended->guild_id = 0;
+}
+
+void registry_fill_ended_locked(const Registry *registry, uint64_t guild_id, VmInfo *info)
+{
+    const EndedGuild *ended = idmap_get(&registry->ended_map, guild_id);
+    *info = (VmInfo){.limits = registry->options->limits};
+    if (!ended)
+        return;
+    info->state = ended->state;
+    info->reason = ended->reason;
+    info->generation = ended->generation;
+    info->executions = ended->executions;
+    info->cpu_ns = ended->cpu_ns;
+    info->last_run_ns = ended->ran_ns;
+}
+
+/* ---- Entries ---- */
 
 ThreadEntry *registry_find_locked(Registry *registry, uint64_t guild_id)
 {
@@ -75,18 +152,18 @@ ThreadEntry *registry_ensure_locked(Registry *registry, uint64_t guild_id)
     entry = entry_new(guild_id);
     if (!entry)
         return NULL;
-    entry->generation = registry->generation_floor;
     if (!idmap_put(&registry->entries, guild_id, entry)) {
         entry_free(entry);
         return NULL;
     }
+    recall_locked(registry, entry);
     return entry;
 }
 
-static void forget_locked(Registry *registry, ThreadEntry *entry)
+static void remove_locked(Registry *registry, ThreadEntry *entry)
 {
-    if (registry->generation_floor < entry->generation)
-        registry->generation_floor = entry->generation;
+    if (entry->state != VM_NONE)
+        remember_locked(registry, entry);
     idmap_remove(&registry->entries, entry->guild_id);
     entry_free(entry);
 }
@@ -96,35 +173,24 @@ static bool has_history(const Registry *registry, const ThreadEntry *entry, uint
     return entry->extra && !pause_forgotten(&entry->extra->history, registry->options, now_ns);
 }
 
-/* Forgets the oldest; two at a time at most, so that those whose history keeps them cost little. */
-static void forget_some_locked(Registry *registry)
-{
-    uint64_t now_ns = clock_monotonic_ns();
-    for (int i = 0; i < 2 && registry->ended.count > ENDED_MAX; i++) {
-        ThreadEntry *oldest = registry->ended.first;
-        entrylist_remove(&registry->ended, oldest);
-        if (has_history(registry, oldest, now_ns))
-            entrylist_put(&registry->ended, oldest, PLACE_ENDED);
-        else
-            forget_locked(registry, oldest);
-    }
-}
-
 void registry_ended_locked(Registry *registry, ThreadEntry *entry)
 {
-    EntryExtra *extra = entry->extra;
+    const EntryExtra *extra = entry->extra;
+    uint64_t now_ns = clock_monotonic_ns();
     if (extra && (extra->has_limits || extra->panic_creation || extra->panic_dispatch))
         return;
-    if (extra && !has_history(registry, entry, clock_monotonic_ns())) {
-        free(extra);
-        entry->extra = extra = NULL;
+    if (has_history(registry, entry, now_ns))
+        entrylist_put(&registry->fading, entry, PLACE_FADING);
+    else
+        remove_locked(registry, entry);
+    /* Two at most: more of them go each time than come. */
+    for (int i = 0; i < 2; i++) {
+        ThreadEntry *oldest = registry->fading.first;
+        if (!oldest || has_history(registry, oldest, now_ns))
+            return;
+        entrylist_remove(&registry->fading, oldest);
+        remove_locked(registry, oldest);
     }
-    if (entry->state == VM_NONE && !extra) {
-        forget_locked(registry, entry);
-        return;
-    }
-    entrylist_put(&registry->ended, entry, PLACE_ENDED);
-    forget_some_locked(registry);
 }
 
 /* ---- States ---- */
@@ -175,9 +241,10 @@ void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,
                 vm.guild_id, vm.generation, vm_state_name(state), *of ? " (" : "", of,
                 *of ? ")" : "", detail ? ": " : "", detail ? detail : "");
     if (pause_ns)
-        log_message(LOG_WARN, "guild %" PRIu64 " is paused for %" PRIu64 " ms: its VMs broke more "
-                    "than %d times lately", vm.guild_id, pause_ns / CLOCK_NS_PER_MS,
-                    registry->options->broken_max);
+        log_message(LOG_WARN,
+                    "guild %" PRIu64 " is paused for %" PRIu64 " ms: its VMs broke more "
+                    "than %d times lately",
+                    vm.guild_id, pause_ns / CLOCK_NS_PER_MS, registry->options->broken_max);
     const WorkerObserver *observer = &registry->options->observer;
     if (observer->state)
         observer->state(observer->userdata, vm, state, reason);
@@ -186,8 +253,6 @@ void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,
 void registry_fill_info(const Registry *registry, const ThreadEntry *entry, VmInfo *info)
 {
     *info = (VmInfo){.limits = *entry_limits(entry, &registry->options->limits)};
-    if (!entry)
-        return;
     info->state = entry->state;
     info->reason = entry->reason;
     info->generation = entry->generation;
@@ -244,7 +309,7 @@ void registry_stats(Registry *registry, WorkerStats *stats)
 {
     pthread_mutex_lock(&registry->lock);
     *stats = registry->stats;
-    stats->guilds = registry->entries.count;
+    stats->guilds = registry->entries.count + registry->ended_map.count;
     stats->waiting = atomic_load(&registry->waiting);
     pthread_mutex_unlock(&registry->lock);
 }

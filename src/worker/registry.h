@@ -3,9 +3,11 @@
  * The lock is held for a few instructions and never while a guild's code, a completion or an
  * observer runs. Functions that end in _locked want it held; the others want it not held.
  *
- * A guild is known while it has a VM, mail, limits of its own or a history of broken VMs. Of the
- * others those that ended last are remembered (ENDED_MAX), so that one can ask what became of them;
- * the rest is forgotten, and costs nothing. */
+ * A guild has an entry while it has a VM, mail, limits of its own or a history of broken VMs. Of
+ * the others those that ended last are remembered (ENDED_MAX), so that one can ask what became of
+ * them; the rest is forgotten, and costs nothing. What is remembered lies together, apart from the
+ * entries: these are freed at once, so that the last of a million guilds do not each keep a page of
+ * memory that a thousand had shared. */
 #ifndef WORKER_REGISTRY_H
 #define WORKER_REGISTRY_H
 
@@ -19,6 +21,14 @@
 
 enum { ENDED_MAX = 4096 };
 
+/* What is remembered of a guild that ended: see the fields of ThreadEntry. */
+typedef struct EndedGuild {
+    uint64_t guild_id; /* 0: nobody */
+    uint64_t generation, executions, cpu_ns, ran_ns, usage_ns, usage_at_ns;
+    int trust;
+    uint8_t state, reason;
+} EndedGuild;
+
 typedef struct Registry {
     const WorkerOptions *options;
     const VmOps *ops;
@@ -26,9 +36,13 @@ typedef struct Registry {
     pthread_cond_t drained; /* to drain: waiting became 0 */
     /* -- under the lock -- */
     IdMap entries;
-    EntryList ended;
-    uint64_t generation_floor; /* no forgotten guild had a later one: handles never fit another VM */
-    WorkerStats stats;         /* but `waiting` */
+    EntryList fading;  /* ended, with a history; in the order in which they ended */
+    EndedGuild *ended; /* ENDED_MAX, the next to be overwritten at ended_next; NULL: no memory */
+    int ended_next;
+    IdMap ended_map;
+    uint64_t
+        generation_floor; /* no forgotten guild had a later one: handles never fit another VM */
+    WorkerStats stats;    /* but `waiting` */
     /* -- written under the lock -- */
     atomic_bool refusing; /* new actions */
     atomic_bool stopping; /* what runs is stopped, threads end */
@@ -40,9 +54,10 @@ void registry_init(Registry *registry, const WorkerOptions *options);
 /* Frees the entries, and VMs that are at rest. */
 void registry_free(Registry *registry);
 
-ThreadEntry *registry_find_locked(Registry *registry, uint64_t guild_id);   /* NULL: unknown */
+ThreadEntry *registry_find_locked(Registry *registry, uint64_t guild_id);   /* NULL: no entry */
 ThreadEntry *registry_ensure_locked(Registry *registry, uint64_t guild_id); /* NULL: no memory */
-/* The guild has neither VM nor mail: remembers or forgets it. The entry may be gone afterwards. */
+/* The guild has neither VM nor mail: remembers or forgets it. The entry is gone afterwards, as a
+ * rule. */
 void registry_ended_locked(Registry *registry, ThreadEntry *entry);
 
 /* Takes an action for its guild. True: it stands in the mailbox of *entry, who must get a turn.
@@ -55,6 +70,8 @@ uint64_t registry_paused_ms(const ThreadEntry *entry, const LuaVmAction *action)
 /* No VM of the generation that the action is for. */
 bool registry_is_stale(const ThreadEntry *entry, const LuaVmAction *action);
 void registry_fill_info(const Registry *registry, const ThreadEntry *entry, VmInfo *info);
+/* The same of a guild without an entry. */
+void registry_fill_ended_locked(const Registry *registry, uint64_t guild_id, VmInfo *info);
 
 /* Counts, logs and tells; by the thread that has the entry. */
 void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,

@@ -204,23 +204,23 @@ int entry_level(const ThreadEntry *entry, uint64_t now_ns)
     return usage_ns < LIGHT_NS ? 0 : usage_ns < MEDIUM_NS ? 1 : 2;
 }
 
-void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns)
+void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns)
 {
-    uint64_t before = faded(entry, start_ns);
+    uint64_t before = faded(entry, end_ns);
     /* Turns closer together than a halving would never fade: their start stays where it was. */
-    if ((start_ns - entry->usage_at_ns) >> FADE_SHIFT_NS != 0)
+    if ((end_ns - entry->usage_at_ns) >> FADE_SHIFT_NS != 0)
         entry->usage_at_ns = end_ns;
-    entry->usage_ns = before + (end_ns - start_ns);
+    entry->usage_ns = before + cost_ns;
     entry->ran_ns = end_ns;
 }
 
-void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns)
+void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns)
 {
     if (!ended)
         entry->trust = TRUST_LOST;
-    else if (took_ns < SHORT_NS && entry->trust < TRUST_MAX)
+    else if (cost_ns < SHORT_NS && entry->trust < TRUST_MAX)
         entry->trust++;
-    else if (took_ns >= SHORT_NS && entry->trust > 0)
+    else if (cost_ns >= SHORT_NS && entry->trust > 0)
         entry->trust = 0;
 }
 
@@ -228,13 +228,13 @@ void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns)
 
 static void roll(PauseHistory *history, uint64_t window_ns, uint64_t now_ns)
 {
-    uint64_t passed = history->window_start_ns ? (now_ns - history->window_start_ns) / window_ns : 2;
+    uint64_t passed = history->window_start_ns ? (now_ns - history->window_start_ns) / window_ns
+                                               : 2;
     if (passed == 0)
         return;
     history->before = passed == 1 ? history->now : 0;
     history->now = 0;
-    history->window_start_ns =
-        passed == 1 ? history->window_start_ns + window_ns : now_ns;
+    history->window_start_ns = passed == 1 ? history->window_start_ns + window_ns : now_ns;
 }
 
 /* Windows that passed without a broken VM. */
@@ -254,8 +254,9 @@ uint64_t pause_note(PauseHistory *history, const WorkerOptions *options, uint64_
     history->now++;
     history->last_ns = now_ns;
     /* How many in the last window_ns: those of the former window count as far as it reaches. */
-    double share = 1.0 - (double)(now_ns - history->window_start_ns) / (double)window_ns;
-    if (history->now + (double)history->before * share <= options->broken_max)
+    uint64_t left_ns = window_ns - (now_ns - history->window_start_ns);
+    uint64_t before = (uint64_t)((double)history->before * (double)left_ns / (double)window_ns);
+    if (history->now + before <= (uint64_t)options->broken_max)
         return 0;
     uint64_t pause_ns = options->pause_ns << history->doublings;
     if (history->doublings < DOUBLINGS_MAX)

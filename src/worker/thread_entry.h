@@ -1,6 +1,6 @@
-/* thread_entry.h: a guild as an actor: its mailbox, its VM, its place in queues and lists. Shared by
- * all strategies that run guilds on threads. Entries are the registry's; nobody outside ever holds
- * one.
+/* thread_entry.h: a guild as an actor: its mailbox, its VM, its place in queues and lists. Shared
+ * by all strategies that run guilds on threads. Entries are the registry's; nobody outside ever
+ * holds one.
  *
  * An entry at rest is nobody's: whoever holds the registry's lock may look at all of it, its VM
  * included. A thread that gives it a turn sets `taken` under the lock, and from then on until it
@@ -34,9 +34,9 @@ typedef struct EntryExtra {
 
 typedef enum EntryPlace {
     PLACE_NONE,
-    PLACE_WARM, /* at rest, its VM not yet shrunk */
-    PLACE_COLD, /* at rest, shrunk */
-    PLACE_ENDED /* without a VM; remembered for a while */
+    PLACE_WARM,  /* at rest, its VM not yet shrunk */
+    PLACE_COLD,  /* at rest, shrunk */
+    PLACE_FADING /* without a VM, with a history of broken ones */
 } EntryPlace;
 
 typedef struct ThreadEntry ThreadEntry;
@@ -49,24 +49,24 @@ struct ThreadEntry {
     ThreadEntry *list_prev, *list_next;        /* in the list that `place` tells */
     EntryExtra *extra;                         /* NULL: nothing special */
     uint64_t generation, executions;
-    void *thread;        /* thread-per-guild: its own; NULL: none */
-    uint32_t timer_index; /* in the heap of timers; 0: in none */
-    int mail_count;      /* waiting or under way, control not counted */
+    void *thread;                          /* thread-per-guild: its own; NULL: none */
+    uint32_t timer_index;                  /* in the heap of timers; 0: in none */
+    int mail_count;                        /* waiting or under way, control not counted */
     uint16_t control_count, destroy_count; /* waiting */
-    bool scheduled;      /* in a run queue, or a thread has it, or is on its way to it */
-    bool taken;          /* a thread gives it a turn */
-    bool parked;         /* its VM is, on the thread that last had it */
+    bool scheduled;               /* in a run queue, or a thread has it, or is on its way to it */
+    bool taken;                   /* a thread gives it a turn */
+    bool parked;                  /* its VM is, on the thread that last had it */
     uint8_t place, state, reason; /* EntryPlace, VmState, VmBrokenReason */
     /* -- of the thread that has it -- */
-    bool ready;       /* used its slice up and has more to do */
-    bool shrunk;      /* since it last ran */
-    bool quiet;       /* no executions, no tasks */
-    bool keeps_store; /* not to be destroyed for being idle */
-    int trust;        /* above 0: its last runs were short */
-    void *vm_handle;  /* NULL: none */
-    uint64_t due_ns;  /* when the VM has something to do; 0: not known */
-    uint64_t cpu_ns;  /* of its former VMs */
-    uint64_t ran_ns;  /* end of its last turn; 0: never */
+    bool ready;        /* used its slice up and has more to do */
+    bool shrunk;       /* since it last ran */
+    bool quiet;        /* no executions, no tasks */
+    bool keeps_store;  /* not to be destroyed for being idle */
+    int trust;         /* above 0: its last runs were short */
+    void *vm_handle;   /* NULL: none */
+    uint64_t due_ns;   /* when the VM has something to do; 0: not known */
+    uint64_t cpu_ns;   /* of its former VMs */
+    uint64_t ran_ns;   /* end of its last turn; 0: never */
     uint64_t usage_ns; /* processor time used lately, as of usage_at_ns; fades */
     uint64_t usage_at_ns;
 };
@@ -81,8 +81,8 @@ typedef struct EntryList {
     int count;
 } EntryList;
 
-ThreadEntry *entry_new(uint64_t guild_id); /* NULL: no memory */
-void entry_free(ThreadEntry *entry);       /* its VM is gone, the mailbox empty */
+ThreadEntry *entry_new(uint64_t guild_id);   /* NULL: no memory */
+void entry_free(ThreadEntry *entry);         /* its VM is gone, the mailbox empty */
 EntryExtra *entry_extra(ThreadEntry *entry); /* made if need be; NULL: no memory */
 /* The limits in force for a VM of this guild. They live until they are replaced. */
 const KhronosLimits *entry_limits(const ThreadEntry *entry, const KhronosLimits *defaults);
@@ -92,8 +92,8 @@ LuaVmAction *entry_mail_take(ThreadEntry *entry); /* NULL: empty. Still counts u
 /* May the next mail begin? While the VM is parked it would only stand in the way of those behind
  * it, unless a destroy is among them. */
 bool entry_mail_ready(const ThreadEntry *entry);
-/* An execution of that id that waits in the mailbox: cancelled. Its action is taken out and returned
- * in *action, or if it has other executions stays, and this one will not be started. */
+/* An execution of that id that waits in the mailbox: cancelled. Its action is taken out and
+ * returned in *action, or if it has other executions stays, and this one will not be started. */
 bool entry_mail_cancel(ThreadEntry *entry, const char *id, LuaVmAction **action);
 void entry_control_put(ThreadEntry *entry, LuaVmAction *action);
 LuaVmAction *entry_control_take(ThreadEntry *entry);
@@ -107,10 +107,10 @@ void entrylist_remove(EntryList *list, ThreadEntry *entry);
  * that a short event never waits behind guilds that spin. */
 enum { ENTRY_LEVELS = 3 };
 int entry_level(const ThreadEntry *entry, uint64_t now_ns);
-/* Counts a turn that ran from start to end. */
-void entry_charge(ThreadEntry *entry, uint64_t start_ns, uint64_t end_ns);
-/* Counts a turn that began executions: did it end them or not, and how long did it take. */
-void entry_judge(ThreadEntry *entry, bool ended, uint64_t took_ns);
+/* Counts a turn that ended then and took so much processor time. */
+void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns);
+/* Counts a turn that began executions: did it end them or not, and at what cost. */
+void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns);
 
 /* A VM broke: how long the guild pauses from now on; 0: it does not. */
 uint64_t pause_note(PauseHistory *history, const WorkerOptions *options, uint64_t now_ns);

@@ -14,11 +14,7 @@
 #include "worker/strategy.h"
 #include "worker/turn.h"
 
-enum {
-    TICK_US = 500,
-    FIBERS_KEPT = 1,
-    FULL_RETRY_MS = 1000
-};
+enum { TICK_US = 500, FIBERS_KEPT = 1, FULL_RETRY_MS = 1000 };
 
 typedef struct ThreadPerGuild ThreadPerGuild;
 

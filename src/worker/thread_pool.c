@@ -51,7 +51,9 @@ typedef struct PoolThread {
     ThreadPool *pool;
     int index;
     void *io;              /* of a seat; else NULL */
-    EntryQueue parked;     /* only this thread touches it */
+    /* Only this thread touches them. Light: of level 0; the machine took the processor away in the
+     * middle of their slices, most likely. */
+    EntryQueue parked, parked_light;
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
     unsigned turns, other_turns;
     bool other_last;  /* the last turn was of another level than 0 */
@@ -135,7 +137,8 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
     ThreadPool *pool = self->pool;
     entry->taken = false;
     if (entry->parked) {
-        entryqueue_put(&self->parked, entry);
+        bool light = entry_level(entry, self->work.turn.end_ns) == 0;
+        entryqueue_put(light ? &self->parked_light : &self->parked, entry);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else {
@@ -169,10 +172,21 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
 
 static bool start_thread(PoolThread *self);
 
+static bool has_parked(const PoolThread *self)
+{
+    return self->parked.first || self->parked_light.first;
+}
+
+static ThreadEntry *take_parked(PoolThread *self)
+{
+    ThreadEntry *entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&self->parked);
+}
+
 /* What is parked on this thread is lost as well; the guilds go on with new VMs. */
 static void give_up_parked(PoolThread *self)
 {
-    for (ThreadEntry *entry; (entry = entryqueue_take(&self->parked)) != NULL;) {
+    for (ThreadEntry *entry; (entry = take_parked(self)) != NULL;) {
         pthread_mutex_lock(&self->pool->registry.lock);
         turn_take_locked(&self->work, entry, TURN_GIVE_UP, NULL);
         pthread_mutex_unlock(&self->pool->registry.lock);
@@ -242,7 +256,7 @@ static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
 {
     PoolThread *self = (PoolThread *)seat;
     Registry *registry = &self->pool->registry;
-    if (self->parked.first || self->work.panic.panicked)
+    if (has_parked(self) || self->work.panic.panicked)
         return WORKER_NOT_NOW;
     uint64_t now = clock_monotonic_ns();
     pthread_mutex_lock(&registry->lock);
@@ -274,12 +288,12 @@ static void *seat_main(void *arg)
     const WorkerIo *io = &self->pool->registry.options->io;
     begin_thread(self);
     for (;;) {
-        bool parked = self->parked.first != NULL;
+        bool parked = has_parked(self);
         if (registry_is_stopping(&self->pool->registry) && !parked)
             return NULL;
         if (io->wait(self->io, parked ? 0 : -1))
             io->serve(self->io);
-        ThreadEntry *entry = entryqueue_take(&self->parked);
+        ThreadEntry *entry = take_parked(self);
         if (entry && !self->work.panic.panicked) {
             pthread_mutex_lock(&self->pool->registry.lock);
             turn_take_locked(&self->work, entry, TURN_WORK, NULL);
@@ -320,7 +334,7 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
     for (int i = 0; i < TIMERS_AT_ONCE && (entry = timerheap_take(&pool->timers, now)); i++)
         make_ready_locked(pool, entry, now);
     self->other_last = false;
-    bool light = pool->ready[0].first != NULL;
+    bool light = self->parked_light.first || pool->ready[0].first;
     bool starving = now - self->other_end_ns > STARVE_NS;
     if (!light || starving) {
         entry = pick_other_locked(self);
@@ -329,7 +343,8 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
             return entry;
         }
     }
-    return entryqueue_take(&pool->ready[0]);
+    entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&pool->ready[0]);
 }
 
 /* A guild that is at rest for long; it counts as scheduled while it is seen to. */

@@ -2,6 +2,9 @@
 
 #include "base/clock.h"
 
+enum { CPU_AGE_MAX = 16 };
+#define LONG_NS (CLOCK_NS_PER_MS / 2)
+
 #define STOPPED_TEXT "the execution was stopped: the server is shutting down"
 #define DESTROYED_TEXT "the execution was stopped: the VM was destroyed"
 #define PANIC_TEXT "the execution was stopped: the worker thread of its VM failed"
@@ -14,6 +17,7 @@ bool workthread_init(WorkThread *self, Registry *registry, Ticker *ticker, int f
     self->registry = registry;
     self->fibers = self->panic.fibers = fibers;
     self->panic.armed = self->panic.panicked = false;
+    self->cpu_read_ns = 0;
     self->ticker = ticker;
     ticker_add(ticker, &self->slot, fibers);
     return true;
@@ -38,6 +42,7 @@ void workthread_renew(WorkThread *self, int fibers_kept)
         ticker_add(self->ticker, &self->slot, fibers);
     }
     self->panic.panicked = false;
+    self->cpu_read_ns = 0; /* its thread may be another */
 }
 
 /* ---- Leaving and entering the armed section ---- */
@@ -474,6 +479,28 @@ static void complete_done(WorkThread *self)
     registry_done(self->registry, (uint64_t)turn->done);
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * CLOCK_NS_PER_S + (uint64_t)now.tv_nsec;
+}
+
+/* The processor time of the turn. On a busy machine another process may have had the processor for
+ * most of the time that passed, and a light guild must not pay for that. The clock that knows is a
+ * system call, so it is read only after turns that seem long, and every few turns in between: what
+ * the thread used since is then close to what the turn used. */
+static uint64_t turn_cost_ns(WorkThread *self)
+{
+    uint64_t passed_ns = self->turn.end_ns - self->turn.start_ns;
+    if (passed_ns < LONG_NS && ++self->cpu_age < CPU_AGE_MAX)
+        return passed_ns;
+    uint64_t cpu_ns = thread_cpu_ns(), used_ns = cpu_ns - self->cpu_read_ns;
+    self->cpu_read_ns = cpu_ns;
+    self->cpu_age = 0;
+    return used_ns < passed_ns ? used_ns : passed_ns;
+}
+
 /* Counts, and completes. */
 static void end_turn(WorkThread *self)
 {
@@ -484,10 +511,11 @@ static void end_turn(WorkThread *self)
     if (!entry->vm_handle || parked)
         entry->due_ns = 0;
     turn->end_ns = clock_monotonic_ns();
+    uint64_t cost_ns = turn_cost_ns(self);
     if (turn->job == TURN_WORK)
-        entry_charge(entry, turn->start_ns, turn->end_ns);
+        entry_charge(entry, turn->end_ns, cost_ns);
     if (turn->submitted)
-        entry_judge(entry, !parked && !entry->ready, turn->end_ns - turn->start_ns);
+        entry_judge(entry, !parked && !entry->ready, cost_ns);
     pthread_mutex_lock(&self->registry->lock);
     entry->parked = parked;
     entry->mail_count -= turn->mail_done;
@@ -502,8 +530,8 @@ void turn_take_locked(WorkThread *self, ThreadEntry *entry, TurnJob job, LuaVmAc
 {
     BASE_DEBUG(!entry->taken);
     entry->taken = true;
-    self->turn =
-        (Turn){.entry = entry, .job = job, .step = KHRONOS_IDLE, .begun = begun, .mail = begun};
+    self->turn = (Turn){
+        .entry = entry, .job = job, .step = KHRONOS_IDLE, .begun = begun, .mail = begun};
     if (job == TURN_WORK && !begun && !entry->control_first && entry_mail_ready(entry))
         self->turn.mail = entry_mail_take(entry);
 }

@@ -23,9 +23,9 @@
 
 typedef enum TurnJob {
     TURN_WORK,
-    TURN_SHRINK,  /* idle: the VM gives memory back */
-    TURN_EXPIRE,  /* idle for long: the VM is destroyed */
-    TURN_GIVE_UP  /* parked on a thread that panicked */
+    TURN_SHRINK, /* idle: the VM gives memory back */
+    TURN_EXPIRE, /* idle for long: the VM is destroyed */
+    TURN_GIVE_UP /* parked on a thread that panicked */
 } TurnJob;
 
 typedef struct Turn {
@@ -52,6 +52,8 @@ typedef struct WorkThread {
     Ticker *ticker;
     TickerSlot slot;
     PanicPoint panic;
+    uint64_t cpu_read_ns; /* the thread's processor time when it was read last ... */
+    int cpu_age;          /* ... so many turns ago */
     Turn turn;
 } WorkThread;
 

@@ -32,9 +32,9 @@ typedef struct VmHandle {
 } VmHandle;
 
 typedef enum VmActionType {
-    VM_ACTION_EXECUTE,          /* executions; they start in their order and run concurrently */
-    VM_ACTION_DISPATCH_EVENT,   /* the same, one execution for each template that an event matched */
-    VM_ACTION_GET_STATE,        /* fills info; never waits behind mail */
+    VM_ACTION_EXECUTE,        /* executions; they start in their order and run concurrently */
+    VM_ACTION_DISPATCH_EVENT, /* the same, one execution for each template that an event matched */
+    VM_ACTION_GET_STATE,      /* fills info; never waits behind mail */
     VM_ACTION_GET_MEMORY_USAGE, /* likewise */
     VM_ACTION_SET_LIMITS,       /* limits; NULL: the defaults again. At once, also for what runs */
     VM_ACTION_CANCEL,           /* execution_id: ends as KHRONOS_CANCELLED. At once */
@@ -44,12 +44,12 @@ typedef enum VmActionType {
 } VmActionType;
 
 typedef enum VmActionOutcome {
-    VM_ACTION_DONE,          /* for executions: see each one's status */
-    VM_ACTION_QUEUE_FULL,    /* the guild has as many actions waiting or under way as it may */
-    VM_ACTION_PAUSED,        /* its VMs broke too often lately; retry_after_ms */
+    VM_ACTION_DONE,       /* for executions: see each one's status */
+    VM_ACTION_QUEUE_FULL, /* the guild has as many actions waiting or under way as it may */
+    VM_ACTION_PAUSED,     /* its VMs broke too often lately; retry_after_ms */
     VM_ACTION_SHUTTING_DOWN,
-    VM_ACTION_VM_BROKEN,     /* lost before it started: its process or thread is gone */
-    VM_ACTION_NOT_FOUND,     /* cancel: no such execution; or no VM of the handle's generation */
+    VM_ACTION_VM_BROKEN, /* lost before it started: its process or thread is gone */
+    VM_ACTION_NOT_FOUND, /* cancel: no such execution; or no VM of the handle's generation */
     VM_ACTION_NO_MEMORY
 } VmActionOutcome;
 
@@ -63,14 +63,14 @@ typedef enum VmPanicPoint {
 typedef struct VmInfo {
     VmState state;
     VmBrokenReason reason;
-    uint64_t generation;    /* VMs made for this guild so far */
-    uint64_t executions;    /* finished */
-    uint64_t cpu_ns;        /* of all its VMs */
-    uint64_t last_run_ns;   /* CLOCK_MONOTONIC; 0: never */
-    int mail;               /* actions waiting or under way */
-    int tasks;              /* live Luau tasks */
-    luau_Account account;   /* zeroes without a VM */
-    KhronosLimits limits;   /* those in force */
+    uint64_t generation;  /* VMs made for this guild so far */
+    uint64_t executions;  /* finished */
+    uint64_t cpu_ns;      /* of all its VMs */
+    uint64_t last_run_ns; /* CLOCK_MONOTONIC; 0: never */
+    int mail;             /* actions waiting or under way */
+    int tasks;            /* live Luau tasks */
+    luau_Account account; /* zeroes without a VM */
+    KhronosLimits limits; /* those in force */
 } VmInfo;
 
 /* The caller owns the struct and keeps it, and what it points to, until `complete` gets it back:
@@ -81,18 +81,22 @@ struct LuaVmAction {
     VmActionType type;
     VmHandle handle; /* guild_id not 0 */
     void (*complete)(LuaVmAction *action);
+    /* NULL: none. Called once, by the thread that runs the guild and without locks, right before
+     * the executions are given to a VM: from then on the action may have had effects. Not called
+     * for actions without executions, nor for those that end before. */
+    void (*starting)(LuaVmAction *action);
     void *userdata;
     VmActionOutcome outcome;
-    uint64_t retry_after_ms;        /* of VM_ACTION_PAUSED, VM_ACTION_QUEUE_FULL */
-    KhronosExecution execution;     /* the one execution, when `executions` is NULL */
-    KhronosExecution *executions;   /* several, one after another in memory */
-    int execution_count;            /* of executions */
-    VmInfo info;                    /* out: get_state; executions that broke the VM: the reason */
-    const KhronosLimits *limits;    /* set_limits */
-    const char *execution_id;       /* cancel */
-    VmPanicPoint panic_point;       /* panic */
-    int unfinished;                 /* the strategy's: executions under way */
-    LuaVmAction *next;              /* the mailbox's */
+    uint64_t retry_after_ms;      /* of VM_ACTION_PAUSED, VM_ACTION_QUEUE_FULL */
+    KhronosExecution execution;   /* the one execution, when `executions` is NULL */
+    KhronosExecution *executions; /* several, one after another in memory */
+    int execution_count;          /* of executions */
+    VmInfo info;                  /* out: get_state; executions that broke the VM: the reason */
+    const KhronosLimits *limits;  /* set_limits */
+    const char *execution_id;     /* cancel */
+    VmPanicPoint panic_point;     /* panic */
+    int unfinished;               /* the strategy's: executions under way */
+    LuaVmAction *next;            /* the mailbox's */
 };
 
 /* The executions of the action, and how many. */

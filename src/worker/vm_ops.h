@@ -6,7 +6,8 @@
 #include "khronos/khronos.h"
 
 typedef struct VmOps {
-    void *(*create)(void *userdata, uint64_t guild_id, const KhronosLimits *limits); /* NULL: memory */
+    void *(*create)(void *userdata, uint64_t guild_id,
+                    const KhronosLimits *limits); /* NULL: memory */
     void (*free)(void *vm);
     void (*discard)(void *vm);
     void (*submit)(void *vm, KhronosExecution *x);
@@ -25,8 +26,9 @@ typedef struct VmOps {
     void (*clear_cache)(void *vm);
     void (*account)(void *vm, luau_Account *account);
     void (*shrink)(void *vm);
-    void (*panic)(void *vm, bool in_collector); /* tests: the next execution, or collection, panics */
-    void *userdata; /* create's */
+    void (*panic)(void *vm,
+                  bool in_collector); /* tests: the next execution, or collection, panics */
+    void *userdata;                   /* create's */
 } VmOps;
 
 typedef struct KhronosHost {

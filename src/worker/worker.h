@@ -31,10 +31,11 @@ typedef enum WorkerStrategy {
     WORKER_PROCESS_POOL      /* guilds sharded over N child processes */
 } WorkerStrategy;
 
-const char *worker_strategy_name(WorkerStrategy strategy);          /* "thread-pool" */
+const char *worker_strategy_name(WorkerStrategy strategy); /* "thread-pool" */
 bool worker_strategy_parse(const char *name, WorkerStrategy *strategy);
 
-/* A VM changed its state. Called without locks on the thread that runs the guild; must not block. */
+/* A VM changed its state. Called without locks on the thread that runs the guild; must not block.
+ */
 typedef struct WorkerObserver {
     void (*state)(void *userdata, VmHandle vm, VmState state, VmBrokenReason reason);
     void *userdata;
@@ -42,32 +43,32 @@ typedef struct WorkerObserver {
 
 typedef struct WorkerOptions {
     WorkerStrategy strategy;
-    int threads;                /* thread-pool: one for each processor; in each child of the
-                                   process-pool: 1 */
-    int processes;              /* process-pool: one for each processor */
-    int guild_threads_max;      /* thread-per-guild: guilds alive at a time */
-    WorkerIo io;                /* open is NULL: no seats */
-    KhronosLimits limits;       /* defaults, for guilds without limits of their own */
-    uint64_t shrink_idle_ns;    /* idle VMs give memory back after it */
-    uint64_t destroy_idle_ns;   /* and are destroyed; 0: never */
-    int broken_max;             /* VMs of a guild that may break within broken_window_ns ... */
+    int threads;              /* thread-pool: one for each processor; in each child of the
+                                 process-pool: 1 */
+    int processes;            /* process-pool: one for each processor */
+    int guild_threads_max;    /* thread-per-guild: guilds alive at a time */
+    WorkerIo io;              /* open is NULL: no seats */
+    KhronosLimits limits;     /* defaults, for guilds without limits of their own */
+    uint64_t shrink_idle_ns;  /* idle VMs give memory back after it */
+    uint64_t destroy_idle_ns; /* and are destroyed; 0: never */
+    int broken_max;           /* VMs of a guild that may break within broken_window_ns ... */
     uint64_t broken_window_ns;
-    uint64_t pause_ns;          /* ... before it is paused for so long; doubles up to 64 times */
+    uint64_t pause_ns; /* ... before it is paused for so long; doubles up to 64 times */
     KhronosLog log;
-    WorkerObserver observer;    /* state NULL: none */
-    KhronosSandbox *sandbox;    /* retained */
-    const VmOps *vm_ops;        /* NULL: the real runtime over sandbox and log */
+    WorkerObserver observer; /* state NULL: none */
+    KhronosSandbox *sandbox; /* retained */
+    const VmOps *vm_ops;     /* NULL: the real runtime over sandbox and log */
 } WorkerOptions;
 
 typedef struct WorkerStats {
-    uint64_t guilds;     /* known */
-    uint64_t vms;        /* alive */
-    uint64_t waiting;    /* actions taken and not done */
-    uint64_t executions; /* finished */
-    uint64_t created;    /* VMs, ever */
+    uint64_t guilds;             /* known */
+    uint64_t vms;                /* alive */
+    uint64_t waiting;            /* actions taken and not done */
+    uint64_t executions;         /* finished */
+    uint64_t created;            /* VMs, ever */
     uint64_t broken[VM_REASONS]; /* VMs, ever, by reason */
-    uint64_t refused;    /* actions: queue full or paused */
-    uint64_t panics;     /* threads retired, or processes lost */
+    uint64_t refused;            /* actions: queue full or paused */
+    uint64_t panics;             /* threads retired, or processes lost */
 } WorkerStats;
 
 typedef struct Worker Worker;

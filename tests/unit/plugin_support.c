@@ -11,6 +11,11 @@
 #include "khronos/runtime.h"
 #include "plugin_support.h"
 
+static void drop_line(lua_State *L, int level, const char *text, size_t length)
+{
+    (void)L, (void)level, (void)text, (void)length;
+}
+
 void plugin_renew(PluginVm *vm)
 {
     if (vm->rt)
@@ -19,6 +24,7 @@ void plugin_renew(PluginVm *vm)
     assert_non_null(vm->rt);
     vm->L = vm->rt->L;
     vm->co = NULL;
+    lua_callbacks(vm->L)->print = drop_line; /* there is no run whose log it could go to */
     luau_testmode(vm->L, vm->testmode);
 }
 

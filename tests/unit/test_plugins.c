@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "base/base.h"
+#include "base/strbuf.h"
+#include "khronos/context.h"
 #include "plugin_support.h"
 
 #define PRELUDE                                                                                    \
@@ -131,6 +133,55 @@ static void test_json(void **state)
     ERRORS(*state, errors);
 }
 
+/* The path of the reference, from that of this file. */
+static void reference_path(char *path, size_t size)
+{
+    const char *slash = strrchr(__FILE__, '/');
+    int length = slash ? (int)(slash - __FILE__) : 0;
+    snprintf(path, size, "%.*s%s../../docs/plugins.md", length, __FILE__, slash ? "/" : "");
+}
+
+static void run_example(PluginVm *vm, const char *source)
+{
+    KhronosTemplate *t = template_new(vm->sandbox, "example", 1, "");
+    KhronosExecution x = {.template_version = t, .id = "run"};
+    lua_createtable(vm->L, 0, 1);
+    lua_newtable(vm->L);
+    lua_setfield(vm->L, -2, "data");
+    context_push(vm->L, 42, &x);
+    template_release(t);
+    /* Some examples go on from those before them: the event is there for all. */
+    char *whole;
+    bool has_event = strstr(source, "local event, ctx = ...") != NULL;
+    if (asprintf(&whole, "%s%s", has_event ? "" : "local event, ctx = ... ", source) < 0)
+        fail();
+    if (plugin_start(vm, whole) != LUA_OK)
+        fail_msg("%s\n%s", source, plugin_text(vm));
+    free(whole);
+}
+
+/* What docs/plugins.md shows holds. */
+static void test_reference(void **state)
+{
+    char path[512];
+    Strbuf text = STRBUF_INIT;
+    int count = 0;
+    reference_path(path, sizeof(path));
+    if (strbuf_readfile(&text, path, 1 << 20) != 0)
+        fail_msg("cannot read %s", path);
+    char *at = (char *)(uintptr_t)strbuf_cstr(&text);
+    while ((at = strstr(at, "```luau\n")) != NULL) {
+        char *source = at + strlen("```luau\n"), *end = strstr(source, "```\n");
+        assert_non_null(end);
+        *end = '\0';
+        run_example(*state, source);
+        at = end + 1;
+        count++;
+    }
+    assert_true(count > 5);
+    strbuf_free(&text);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, plugin_setup, plugin_teardown)
 #define STRESSED(function)                                                                         \
     cmocka_unit_test_setup_teardown(function, plugin_setup_stressed, plugin_teardown)
@@ -138,10 +189,8 @@ static void test_json(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_registry),
-        TEST(test_unknown_modules),
-        TEST(test_interop),
-        TEST(test_json),
+        TEST(test_registry), TEST(test_unknown_modules), TEST(test_interop),
+        TEST(test_json),     TEST(test_reference),
     };
     const struct CMUnitTest stressed[] = {
         STRESSED(test_registry),

@@ -247,6 +247,8 @@ static void test_format(void **state)
         {"local t = {} for i = 1, 2e5 do t[i .. ''] = {} end "
          "return #luau.format(t) < 30000",
          "true"},
+        {"luau.format(math):find('    pi = 3.141592653589793,', 1, true) ~= nil", "true"},
+        {"local g = _G g.x = 1 return luau.format(g)", "{\n    _G = <cycle>,\n    x = 1,\n}"},
         {"table.isfrozen(luau)", "true"},
     };
     for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
@@ -334,6 +336,79 @@ static void test_failing_allocations(void **state)
     }
 }
 
+/* ---- Polls ----------------------------------------------------------------------------------- */
+
+static const char LONG_SCRIPT[] = PRELUDE
+    " local c = luau.load('local n = 0 for i = 1, 50 do n += i end return n, ...', 'x') "
+    "local t = {c:call(1), c:call_async('a')} "
+    "for i = 1, 300 do t['k' .. i] = {i, ts.U64(i) * 3} end t.s = ('\\0x'):rep(9000) "
+    "t.weak = setmetatable({a = {1}, b = {2}}, {__mode = 'v'}) "
+    "t.json = #require('@antiraid/json').encode({t.k1[1], t.s}) t.weak = nil "
+    "return luau.format(t)";
+
+typedef struct FiberRun {
+    PluginVm *vm;
+    int status;
+} FiberRun;
+
+static void run_long_script(lua_State *L, void *arg)
+{
+    FiberRun *run = arg;
+    (void)L;
+    run->status = plugin_start(run->vm, LONG_SCRIPT);
+}
+
+/* It may be killed while the script is compiled. */
+static void run_protected(lua_State *L, void *arg)
+{
+    FiberRun *run = arg;
+    int status = luau_protect(L, run_long_script, run);
+    if (status != LUA_OK)
+        run->status = status;
+}
+
+/* Parks at every poll; from the kill_at-th on (0: never) the VM is to be killed. Returns how often
+ * it was parked. */
+static int run_parking(PluginVm *vm, luau_Fibers *fibers, int kill_at, int *status)
+{
+    FiberRun run = {.vm = vm};
+    int parked = 0;
+    luau_preempt(vm->L);
+    int result = luau_run(fibers, vm->L, run_protected, &run);
+    while (result == LUAU_PARKED) {
+        if (++parked == kill_at)
+            luau_kill(vm->L, LUAU_KILL_HOST);
+        luau_preempt(vm->L);
+        result = luau_continue(vm->L);
+    }
+    assert_int_equal(result, LUAU_DONE);
+    *status = run.status;
+    return parked;
+}
+
+static void test_every_poll(void **state)
+{
+    PluginVm *vm = *state;
+    luau_Fibers *fibers = luau_fibers_new(2);
+    int status;
+    assert_int_equal(plugin_start(vm, LONG_SCRIPT), LUA_OK);
+    char *want = strdup(plugin_text(vm));
+    assert_true(strlen(want) > 10000);
+    plugin_renew(vm);
+    int polls = run_parking(vm, fibers, 0, &status);
+    assert_int_equal(status, LUA_OK);
+    assert_string_equal(plugin_text(vm), want);
+    assert_true(polls > 20);
+    for (int k = 1; k < polls; k += polls < 400 ? 1 : polls / 400) {
+        plugin_renew(vm);
+        run_parking(vm, fibers, k, &status);
+        assert_int_equal(status, LUA_KILLED);
+    }
+    plugin_renew(vm);
+    luau_fibers_free(fibers);
+    free(want);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, plugin_setup, plugin_teardown)
 #define STRESSED(function)                                                                         \
     cmocka_unit_test_setup_teardown(function, plugin_setup_stressed, plugin_teardown)
@@ -344,7 +419,7 @@ int main(void)
         TEST(test_load),         TEST(test_text_only),           TEST(test_environment),
         TEST(test_yields),       TEST(test_deep_calls),          TEST(test_chunks_are_freed),
         TEST(test_format),       TEST(test_format_weak),         TEST(test_json_weak),
-        TEST(test_format_quota), TEST(test_failing_allocations),
+        TEST(test_format_quota), TEST(test_failing_allocations), TEST(test_every_poll),
     };
     const struct CMUnitTest stressed[] = {
         STRESSED(test_load),        STRESSED(test_environment), STRESSED(test_yields),

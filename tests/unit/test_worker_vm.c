@@ -1,4 +1,5 @@
-/* Guilds on threads: order, fairness, bounds, states, and completions that come exactly once. */
+/* Guilds on threads with real VMs: order, fairness, bounds, states, panics, and completions that
+ * come exactly once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,15 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "base/idmap.h"
 #include "runtime_support.h"
-#include "worker/templates.h"
 #include "worker/worker.h"
 
 typedef struct Bench {
@@ -52,7 +50,7 @@ static void fill(Bench *b, Job *job, VmActionType type, uint64_t guild_id, Khron
 {
     job->action = (LuaVmAction){
         .type = type,
-        .guild_id = guild_id,
+        .handle.guild_id = guild_id,
         .complete = on_complete,
         .userdata = job,
         .execution = {.template_version = t, .event = &b->event, .id = "x", .out = &job->result},
@@ -90,9 +88,11 @@ static void start(Bench *b)
 
 static int setup(void **state)
 {
+    WorkerStrategy strategy = *(WorkerStrategy *)*state;
     Bench *b = calloc(1, sizeof(*b));
     b->sandbox = support_sandbox();
     worker_default_options(&b->options);
+    b->options.strategy = strategy;
     b->options.threads = 2;
     b->options.sandbox = b->sandbox;
     support_event("{\"name\":\"E\"}", &b->event_text, &b->event);
@@ -177,8 +177,8 @@ static void test_states(void **state)
     for (size_t i = 0; i < BASE_ARRAY_COUNT(steps); i++) {
         Job job = {0}, info = {0};
         submit(b, &job, steps[i].type, 7, steps[i].t);
-        submit(b, &info, VM_ACTION_GET_STATE, 7, NULL);
         wait_for(&job);
+        submit(b, &info, VM_ACTION_GET_STATE, 7, NULL);
         wait_for(&info);
         assert_int_equal(info.action.info.state, steps[i].state);
         assert_int_equal(info.action.info.reason, steps[i].reason);
@@ -197,14 +197,14 @@ static void test_states(void **state)
 static void test_mailbox_is_bounded(void **state)
 {
     Bench *b = *state;
-    b->options.mailbox_max = 3;
+    b->options.limits.mailbox_max = 3;
     b->options.limits.cpu_max_ns = 200 * CLOCK_NS_PER_MS;
     start(b);
     KhronosTemplate *spin = support_template(b->sandbox, "spin", 1, "init.luau",
                                              "while true do end", NULL);
     Job jobs[5] = {0};
     for (int i = 0; i < 5; i++)
-        submit(b, &jobs[i], VM_ACTION_GET_STATE + (i == 0 ? -1 : 0), 1, spin);
+        submit(b, &jobs[i], i == 0 ? VM_ACTION_EXECUTE : VM_ACTION_CLEAR_CACHE, 1, spin);
     for (int i = 0; i < 5; i++) {
         wait_for(&jobs[i]);
         assert_int_equal(jobs[i].action.outcome, i < 3 ? VM_ACTION_DONE : VM_ACTION_QUEUE_FULL);
@@ -253,7 +253,7 @@ static void test_quiet_guilds_are_not_delayed(void **state)
     worker_stop(b->worker);
     b->worker = NULL;
     for (int i = 0; i < SPINNERS; i++) {
-        assert_int_equal(spinners[i].action.execution.status, KHRONOS_KILLED);
+        assert_int_equal(spinners[i].action.execution.status, KHRONOS_BROKEN);
         job_free(&spinners[i]);
     }
     free(spinners);
@@ -281,40 +281,6 @@ static void test_stop_completes_everything(void **state)
     for (int i = 0; i < JOBS; i++)
         job_free(&jobs[i]);
     free(jobs);
-    template_release(t);
-}
-
-/* ---- The template cache -----------------------------------------------------------------------
- */
-
-static void write_file(const char *folder, const char *name, const char *text)
-{
-    char path[512];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static void expect_template(Bench *b, TemplateCache *cache, const char *name, uint32_t version,
-                            const char *result)
-{
-    Job job;
-    KhronosTemplate *t = templates_get(cache, name, strlen(name));
-    if (!result) {
-        assert_null(t);
-        return;
-    }
-    assert_non_null(t);
-    if (version != 0)
-        assert_int_equal(template_version(t), version);
-    run_one(b, &job, 5, t);
-    if (job.action.execution.status != KHRONOS_OK)
-        assert_string_equal(strbuf_cstr(&job.action.execution.message), result);
-    else
-        assert_string_equal(strbuf_cstr(&job.result), result);
-    job_free(&job);
     template_release(t);
 }
 
@@ -453,96 +419,91 @@ static void test_seats_stop(void **state)
     usleep(20000);
     worker_stop(b->worker);
     b->worker = NULL;
-    assert_int_equal(spinning.action.execution.status, KHRONOS_KILLED);
+    assert_int_equal(spinning.action.execution.status, KHRONOS_BROKEN);
     job_free(&spinning);
     template_release(t);
     template_release(spin);
 }
 
-static void test_template_cache(void **state)
+/* One guild's thread fails at each of the points; nobody else notices. */
+static void test_panics(void **state)
 {
     Bench *b = *state;
-    char folder[] = "/tmp/templates-XXXXXX", error[256], path[128];
-    assert_non_null(mkdtemp(folder));
+    enum { OTHERS = 20, ROUNDS = 8, POINTS = 4 };
+    b->options.broken_max = 1000;
+    /* A VM that is parked on the thread is lost with it, rightly: here none is. */
+    b->options.limits.slice_ns = b->options.limits.cpu_max_ns = 600 * CLOCK_NS_PER_S;
     start(b);
-    write_file(folder, "one.luau", "return 1");
-    snprintf(path, sizeof(path), "%s/many", folder);
-    mkdir(path, 0755);
-    write_file(folder, "many/init.luau", "return require('./part')");
-    write_file(folder, "many/part.luau", "return 'part'");
-    write_file(folder, "not a name.luau", "return 1");
-    TemplateCache *cache = templates_open(b->sandbox, folder, error, sizeof(error));
-    assert_non_null(cache);
-    assert_int_equal(templates_count(cache), 2);
-    expect_template(b, cache, "one", 1, "1");
-    expect_template(b, cache, "many", 1, "\"part\"");
-    expect_template(b, cache, "..", 0, NULL);
-    KhronosTemplate *old = templates_get(cache, "one", 3);
-    write_file(folder, "one.luau", "return 2");
-    expect_template(b, cache, "one", 2, "2");
-    Job job;
-    run_one(b, &job, 5, old); /* who holds a version keeps it */
-    assert_string_equal(strbuf_cstr(&job.result), "1");
-    job_free(&job);
-    template_release(old);
-    write_file(folder, "many/part.luau", "return 'other'");
-    expect_template(b, cache, "many", 2, "\"other\"");
-    write_file(folder, "one.luau", "return = 2");
-    expect_template(b, cache, "one", 3,
-                    "one.luau:1: Expected identifier when parsing expression, got '='");
-    snprintf(path, sizeof(path), "%s/one.luau", folder);
-    unlink(path);
-    expect_template(b, cache, "one", 0, NULL);
-    write_file(folder, "one.luau", "return 4");
-    expect_template(b, cache, "one", 4, "4");
-    write_file(folder, "many.luau", "return 1");
-    expect_template(b, cache, "many", 0, "there are both a file and a folder of this name");
-    templates_close(cache);
-    assert_null(templates_open(b->sandbox, path, error, sizeof(error)));
-    static const char *const files[] = {
-        "one.luau", "many.luau", "not a name.luau", "many/init.luau", "many/part.luau", "many", ""};
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(files); i++) {
-        snprintf(path, sizeof(path), "%s/%s", folder, files[i]);
-        remove(path);
+    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau",
+                                          "local t = {} for i = 1, 2000 do t[i] = {i} end "
+                                          "n = (n or 0) + 1 return n",
+                                          NULL);
+    KhronosTemplate *collect = support_template(b->sandbox, "c", 1, "init.luau",
+                                                "for i = 1, 1e7 do local t = {i} end", NULL);
+    Job *others = calloc(OTHERS * ROUNDS * POINTS, sizeof(Job));
+    for (int i = 0; i < ROUNDS * POINTS; i++) {
+        VmPanicPoint point = (VmPanicPoint)(i % POINTS);
+        Job inject = {0}, victim = {0}, next = {0};
+        for (int k = 0; k < OTHERS; k++)
+            submit(b, &others[i * OTHERS + k], VM_ACTION_EXECUTE, 100 + (uint64_t)k, t);
+        if (point == VM_PANIC_CREATION) {
+            submit(b, &victim, VM_ACTION_DESTROY, 1, NULL);
+            wait_for(&victim);
+            memset(&victim, 0, sizeof(victim));
+        }
+        fill(b, &inject, VM_ACTION_PANIC, 1, NULL);
+        inject.action.panic_point = point;
+        worker_submit(b->worker, &inject.action);
+        submit(b, &victim, VM_ACTION_EXECUTE, 1, collect);
+        submit(b, &next, VM_ACTION_EXECUTE, 1, t);
+        wait_for(&inject);
+        wait_for(&victim);
+        wait_for(&next);
+        bool started = point == VM_PANIC_EXECUTION || point == VM_PANIC_COLLECTOR;
+        assert_int_equal(victim.action.outcome, started ? VM_ACTION_DONE : VM_ACTION_VM_BROKEN);
+        assert_int_equal(victim.action.info.reason, VM_PANIC_RECOVERY);
+        if (started)
+            assert_int_equal(victim.action.execution.status, KHRONOS_BROKEN);
+        assert_int_equal(next.action.execution.status, KHRONOS_OK);
+        assert_string_equal(strbuf_cstr(&next.result), "1");
+        job_free(&inject);
+        job_free(&victim);
+        job_free(&next);
     }
+    assert_true(worker_drain(b->worker, 120 * CLOCK_NS_PER_S));
+    for (int i = 0; i < OTHERS * ROUNDS * POINTS; i++) {
+        char expected[16];
+        snprintf(expected, sizeof(expected), "%d", i / OTHERS + 1);
+        assert_int_equal(others[i].action.execution.status, KHRONOS_OK);
+        assert_string_equal(strbuf_cstr(&others[i].result), expected);
+        job_free(&others[i]);
+    }
+    WorkerStats stats;
+    worker_stats(b->worker, &stats);
+    assert_int_equal(stats.panics, ROUNDS * POINTS);
+    free(others);
+    template_release(t);
+    template_release(collect);
 }
 
-static void test_idmap(void **state)
-{
-    (void)state;
-    enum { COUNT = 5000 };
-    IdMap map;
-    static int values[COUNT];
-    idmap_init(&map, 12345);
-    for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < COUNT; i++)
-            assert_true(idmap_put(&map, (uint64_t)i * 64 + 1, &values[i]));
-        assert_int_equal(map.count, COUNT);
-        for (int i = 0; i < COUNT; i += 2)
-            assert_ptr_equal(idmap_remove(&map, (uint64_t)i * 64 + 1), &values[i]);
-        for (int i = 0; i < COUNT; i++)
-            assert_ptr_equal(idmap_get(&map, (uint64_t)i * 64 + 1), i % 2 ? &values[i] : NULL);
-        assert_null(idmap_remove(&map, 2));
-        size_t cursor = 0, seen = 0;
-        while (idmap_next(&map, &cursor))
-            seen++;
-        assert_int_equal(seen, COUNT / 2);
+#define EACH_STRATEGY(test)                                                                        \
+    {"thread-pool: " #test, test, setup, teardown, &strategies[0]},                                \
+    {                                                                                              \
+        "thread-per-guild: " #test, test, setup, teardown, &strategies[1]                          \
     }
-    idmap_free(&map);
-}
 
 int main(void)
 {
+    static WorkerStrategy strategies[] = {WORKER_THREAD_POOL, WORKER_THREAD_PER_GUILD};
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_many_guilds, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_states, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_mailbox_is_bounded, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_quiet_guilds_are_not_delayed, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_stop_completes_everything, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seats, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_seats_stop, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_template_cache, setup, teardown),
-        cmocka_unit_test(test_idmap),
+        EACH_STRATEGY(test_many_guilds),
+        EACH_STRATEGY(test_states),
+        EACH_STRATEGY(test_mailbox_is_bounded),
+        EACH_STRATEGY(test_quiet_guilds_are_not_delayed),
+        EACH_STRATEGY(test_stop_completes_everything),
+        {"thread-pool: test_seats", test_seats, setup, teardown, &strategies[0]},
+        {"thread-pool: test_seats_stop", test_seats_stop, setup, teardown, &strategies[0]},
+        EACH_STRATEGY(test_panics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -187,9 +187,11 @@ static KhronosStep step_all(MockVm *vm)
     KhronosStep result = KHRONOS_IDLE;
     if (vm->task_due_ns != 0 && vm->task_due_ns <= clock_monotonic_ns())
         vm->task_due_ns = 0;
-    for (MockExecution **at = &vm->first; *at && !vm->broken;) {
+    for (MockExecution **at = &vm->first; *at;) {
         MockExecution *before = *at;
         KhronosStep step = run(vm, at);
+        if (vm->broken)
+            return KHRONOS_IDLE;
         if (step == KHRONOS_PARKED || step == KHRONOS_PANICKED)
             return step;
         if (step == KHRONOS_READY)

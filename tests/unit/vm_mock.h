@@ -36,7 +36,7 @@ typedef struct MockPlan {
 /* What all VMs of a test share. */
 typedef struct MockWorld {
     atomic_int live, created, freed, discarded, shrunk, cleared, steps;
-    atomic_int under_way; /* executions submitted and not taken back */
+    atomic_int under_way;       /* executions submitted and not taken back */
     atomic_int create_failures; /* so many creations fail */
 } MockWorld;
 

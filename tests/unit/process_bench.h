@@ -1,0 +1,70 @@
+/* process_bench.h: a process-pool under test, jobs for it, and what it was seen to do. */
+#ifndef TESTS_PROCESS_BENCH_H
+#define TESTS_PROCESS_BENCH_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "worker/process_pool.h"
+
+typedef struct PoolSeen {
+    pthread_mutex_t lock;
+    int lines, broken;
+    char last_line[64];
+    uint64_t last_guild;
+    int last_level;
+    VmHandle last_broken;
+    VmBrokenReason last_reason;
+} PoolSeen;
+
+typedef struct PoolBench {
+    KhronosSandbox *sandbox;
+    WorkerOptions options; /* two processes; logs and states are seen */
+    Strategy *pool;
+    KhronosEvent event;
+    char *event_text;
+    PoolSeen seen;
+} PoolBench;
+
+typedef struct Job {
+    LuaVmAction action;
+    Strbuf result;
+    atomic_int completions;
+    atomic_int *order; /* next number to be given, or NULL */
+    int place;
+} Job;
+
+#define POOL_TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
+int bench_setup(void **state);
+int bench_teardown(void **state);
+
+/* Guilds of a shard, when there are `processes` of them. */
+uint64_t bench_guild_of(int shard, int processes, int number);
+void bench_start(PoolBench *b);
+void bench_stop(PoolBench *b);
+void bench_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t);
+void bench_submit(PoolBench *b, Job *job);
+void bench_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t);
+/* A template of one file with that source. */
+KhronosTemplate *bench_command(PoolBench *b, const char *text);
+/* Runs the command and expects that result. */
+void bench_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result);
+void bench_wait_for(Job *job);
+void bench_job_free(Job *job);
+void bench_expect_ok(Job *job, const char *result);
+void bench_expect_broken(Job *job); /* its process was lost after it had started */
+uint64_t bench_panics(PoolBench *b);
+int bench_lines(PoolBench *b);
+int bench_broken(PoolBench *b);
+
+/* Two minutes, for machines that do other things as well. */
+enum { BENCH_WAIT_STEPS = 240000, BENCH_STEP_US = 500 };
+#define WAIT_UNTIL(condition)                                                                      \
+    do {                                                                                           \
+        int steps = 0;                                                                             \
+        while (!(condition) && steps++ < BENCH_WAIT_STEPS)                                         \
+            usleep(BENCH_STEP_US);                                                                 \
+        assert_true(condition);                                                                    \
+    } while (0)
+
+#endif

@@ -1,0 +1,13 @@
+/* process_mock.h: a strategy without VMs for child processes: one thread takes the actions of all
+ * guilds in their order, and the source of a template's first file is a command. */
+#ifndef TESTS_PROCESS_MOCK_H
+#define TESTS_PROCESS_MOCK_H
+
+#include "worker/strategy.h"
+
+/* When this is set in the environment, process_mock_new fails. */
+#define MOCK_REFUSE "TEST_MOCK_REFUSE"
+
+Strategy *process_mock_new(const WorkerOptions *options, char *error, size_t error_size);
+
+#endif
