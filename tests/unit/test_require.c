@@ -16,13 +16,13 @@
 
 static int setup(void **state)
 {
-    *state = bench_new();
+    *state = sched_new();
     return 0;
 }
 
 static int teardown(void **state)
 {
-    bench_free(*state);
+    sched_free(*state);
     return 0;
 }
 
@@ -33,11 +33,11 @@ static void expect(SchedulerBench *b, const char *files[8], const char *source, 
     KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau", source, files[0],
                                           files[1], files[2], files[3], files[4], files[5],
                                           files[6], files[7], NULL);
-    bench_submit(b, t, "t");
-    bench_finish(b);
-    bench_printed(b, printed);
-    bench_ended(b, ended);
-    bench_clean(b);
+    sched_submit(b, t, "t");
+    sched_finish(b);
+    sched_printed(b, printed);
+    sched_ended(b, ended);
+    sched_clean(b);
     template_release(t);
 }
 #define FILES(...) ((const char *[8]){__VA_ARGS__})
@@ -65,12 +65,12 @@ static void test_waiting(void **state)
                                             "task.wait(1) return {n = 0}", NULL);
     KhronosTemplate *two = support_template(b->sandbox, "two", 1, "init.luau", source, "m.luau",
                                             "task.wait(1) return {n = 10}", NULL);
-    bench_submit(b, one, "one");
-    bench_submit(b, two, "two");
-    bench_submit(b, one, "one");
-    bench_finish(b);
-    bench_ended(b, "one ok 1\none ok 2\ntwo ok 11\n");
-    bench_clean(b);
+    sched_submit(b, one, "one");
+    sched_submit(b, two, "two");
+    sched_submit(b, one, "one");
+    sched_finish(b);
+    sched_ended(b, "one ok 1\none ok 2\ntwo ok 11\n");
+    sched_clean(b);
     template_release(one);
     template_release(two);
 }
@@ -167,14 +167,14 @@ static void test_depth(void **state)
                 assert_true(template_addfile(t, path, NULL, strdup(source), strlen(source), error,
                                              sizeof(error)));
             }
-            bench_submit(b, t, "t");
-            bench_finish(b);
+            sched_submit(b, t, "t");
+            sched_finish(b);
             if (deep == 64)
-                bench_ended(b, "t ok 64\n");
+                sched_ended(b, "t ok 64\n");
             else
-                bench_ended(b, "t error: m64.luau:1: modules require each other more than 64 "
+                sched_ended(b, "t error: m64.luau:1: modules require each other more than 64 "
                                "deep\n");
-            bench_clean(b);
+            sched_clean(b);
             template_release(t);
         }
     }
@@ -210,27 +210,27 @@ static void test_ended_by_force(void **state)
     /* The requirer goes, the module stays. */
     KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau", "return require('./m')",
                                           "m.luau", "task.wait(5) return 7", NULL);
-    bench_submit(b, t, "first");
-    bench_settle(b);
-    bench_submit(b, t, "second");
-    bench_settle(b);
+    sched_submit(b, t, "first");
+    sched_settle(b);
+    sched_submit(b, t, "second");
+    sched_settle(b);
     assert_true(khronos_cancel(b->rt, "second"));
-    bench_finish(b);
-    bench_ended(b, "second cancelled: the execution was cancelled\nfirst ok 7\n");
+    sched_finish(b);
+    sched_ended(b, "second cancelled: the execution was cancelled\nfirst ok 7\n");
     khronos_clear_cache(b->rt);
     /* The one whose thread loads it goes: others are told. */
-    bench_submit(b, t, "first");
-    bench_settle(b);
-    bench_submit(b, t, "second");
-    bench_settle(b);
+    sched_submit(b, t, "first");
+    sched_settle(b);
+    sched_submit(b, t, "second");
+    sched_settle(b);
     assert_true(khronos_cancel(b->rt, "first"));
-    bench_finish(b);
-    bench_ended(b, "first cancelled: the execution was cancelled\n"
+    sched_finish(b);
+    sched_ended(b, "first cancelled: the execution was cancelled\n"
                    "second error: error requiring module \"m.luau\": it was cancelled\n");
-    bench_submit(b, t, "third");
-    bench_finish(b);
-    bench_ended(b, "third ok 7\n");
-    bench_clean(b);
+    sched_submit(b, t, "third");
+    sched_finish(b);
+    sched_ended(b, "third ok 7\n");
+    sched_clean(b);
     template_release(t);
 }
 
@@ -245,7 +245,7 @@ static void test_cut_off(void **state)
            "false\ttoo many tasks: the guild has 3 alive, which is the limit\n2\n3\n",
            "t ok \"m\"\n");
     b->limits.tasks_max = 1000;
-    bench_renew(b);
+    sched_renew(b);
     b->tick = true;
     KhronosTemplate *t = support_template(
         b->sandbox, "t", 1, "init.luau", "return require('./a')", "a.luau",
@@ -255,21 +255,21 @@ static void test_cut_off(void **state)
     for (int k = 1; more; k++) {
         b->limits.slice_ns = 1;
         khronos_clear_cache(b->rt);
-        bench_submit(b, t, "victim");
+        sched_submit(b, t, "victim");
         for (int i = 0; i < k && more; i++)
-            more = bench_step(b) != KHRONOS_IDLE;
+            more = sched_step(b) != KHRONOS_IDLE;
         bool second = k % 2;
         if (second)
-            bench_submit(b, t, "second");
+            sched_submit(b, t, "second");
         khronos_cancel(b->rt, "victim");
-        bench_take(b);
+        sched_take(b);
         b->limits.slice_ns = CLOCK_NS_PER_S;
-        bench_finish(b);
-        bench_submit(b, t, "third");
-        bench_finish(b);
+        sched_finish(b);
+        sched_submit(b, t, "third");
+        sched_finish(b);
         assert_non_null(strstr(strbuf_cstr(&b->ended), "third ok 2\n"));
         strbuf_clear(&b->ended);
-        bench_clean(b);
+        sched_clean(b);
     }
     template_release(t);
 }
