@@ -285,6 +285,8 @@ static void begin_executions(WorkThread *self, LuaVmAction *action)
     }
     action->unfinished = 1; /* this loop's share: it is not done while it begins */
     void *vm = enter_vm(self);
+    if (action->starting)
+        action->starting(action);
     for (int i = 0; i < count; i++) {
         if (x[i].status == KHRONOS_CANCELLED) /* while it waited */
             continue;
