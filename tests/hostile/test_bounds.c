@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,7 +205,6 @@ static const Case hoarders[] = {
      "local t, all = setmetatable({}, {__mode = 'k'}), {} local k = {} all[1] = k\n"
      "while true do local n = {} t[k] = n k = n end"},
     {"B19 one table", "local t = {} for i = 1, math.huge do t[i] = i end"},
-    {"B19 one hash", "local t = {} for i = 1, math.huge do t[i + .5] = i end"},
     {"upvalue chain",
      "local f = function() end while true do local g = f f = function() return g end end"},
     {"stack", "local function f(...) return f(1, 2, 3, ...) end\n"
@@ -346,11 +346,11 @@ static void test_full_vm(void **state)
     static const char source[] =
         "local full = {} local function fill(left) while gcinfo() * 1024 < 15e6 - left do\n"
         "  full[#full + 1] = ('x'):rep(900) .. #full end end\n"
-        "local values = {'abc', 5, {1, 2, 3}, print, true, buffer.create(64), ('y'):rep(5000)}\n"
+        "local values = {'abc', 5, {1, 2, 3}, select, true, buffer.create(64), ('y'):rep(5000)}\n"
         "fill(LEFT)\n"
         "for _, name in {'string', 'table', 'math', 'utf8', 'buffer', 'bit32', 'os', 'coroutine',\n"
         "  'debug', 'vector'} do local library = getfenv()[name]\n"
-        "  for _, f in library do if type(f) == 'function' then\n"
+        "  for _, f in library do if type(f) == 'function' and f ~= coroutine.yield then\n"
         "    for _, a in values do for _, b in values do local r = {pcall(f, a, b, 2)}\n"
         "      r = {pcall(f, a, b, 'x')} end end end end end";
     for (int left = 64; left < 1 << 20; left *= 4) {
@@ -407,6 +407,7 @@ static void test_fragmentation(void **state)
     size_t during = resident_bytes();
     for (int i = 0; i < VMS; i++)
         lua_close(vms[i]);
+    malloc_trim(0); /* what the allocator keeps for the next one is not the VMs' */
     size_t after = resident_bytes();
     printf("             charged %zu, resident +%zu, after +%zu\n", charged, during - before,
            after > before ? after - before : 0);
