@@ -61,7 +61,8 @@ static void answer_results(ApiCall *call, const DispatchResult *result)
         const DispatchExecution *x = &result->executions[i];
         strbuf_puts(out, i > 0 ? ",{" : "{");
         put_execution_head(out, x->id, x->template_name, x->version);
-        strbuf_printf(out, ",\"status\":\"%s\"", execution_code(x->status));
+        strbuf_printf(out, ",\"status\":\"%s\"",
+                      execution_code(x->status, server_stopping(call->server)));
         put_execution_end(call, out, result->guild_id, x);
         strbuf_putc(out, '}');
     }

@@ -77,7 +77,7 @@ void outcome_error(DispatchOutcome outcome, ApiError *error)
     error->message = outcomes[outcome].message;
 }
 
-const char *execution_code(KhronosStatus status)
+const char *execution_code(KhronosStatus status, bool stopping)
 {
     static const char *const codes[] = {
         [KHRONOS_OK] = "ok",
@@ -90,7 +90,7 @@ const char *execution_code(KhronosStatus status)
         [KHRONOS_BROKEN] = "vm_broken",
         [KHRONOS_INTERNAL] = "internal_error",
     };
-    return codes[status];
+    return status == KHRONOS_BROKEN && stopping ? "shutting_down" : codes[status];
 }
 
 void execution_error(const DispatchExecution *x, const KhronosLimits *limits, bool stopping,
@@ -99,7 +99,7 @@ void execution_error(const DispatchExecution *x, const KhronosLimits *limits, bo
     /* Only what was cancelled before it began has no message. */
     *error = (ApiError){
         .status = x->status == KHRONOS_INTERNAL ? 500 : 422,
-        .code = execution_code(x->status),
+        .code = execution_code(x->status, stopping),
         .message = x->message.length ? x->message.data : "the execution was cancelled",
         .message_length = x->message.length,
         .template_name = x->template_name,
@@ -115,6 +115,5 @@ void execution_error(const DispatchExecution *x, const KhronosLimits *limits, bo
         error->limit = (waited ? limits->wall_max_ns : limits->cpu_max_ns) / CLOCK_NS_PER_MS;
     } else if (x->status == KHRONOS_BROKEN && stopping) {
         error->status = 503;
-        error->code = "shutting_down";
     }
 }

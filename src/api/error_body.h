@@ -36,6 +36,6 @@ void outcome_error(DispatchOutcome outcome, ApiError *error);
 void execution_error(const DispatchExecution *x, const KhronosLimits *limits, bool stopping,
                      ApiError *error);
 /* "runtime_error"; "ok". */
-const char *execution_code(KhronosStatus status);
+const char *execution_code(KhronosStatus status, bool stopping);
 
 #endif

@@ -40,7 +40,8 @@ static bool read_capability(JsonObject *o, int index, const char **text)
     if (string.escaped)
         string.length = json_unescape(&string, data);
     if (!caps_valid(data, string.length))
-        return fail_capability(o, index, "expected a capability: 1 to 128 bytes without blanks");
+        return fail_capability(o, index,
+                               "expected a capability: 1 to 128 bytes, no control characters");
     data[string.length] = '\0';
     *text = data;
     return true;
