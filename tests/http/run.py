@@ -404,7 +404,8 @@ def with_strategies(check):
             try:
                 check(server)
             except (Failure, OSError, http.client.HTTPException, ValueError) as failure:
-                raise Failure(f"{strategy}: {failure}\n{server.read_log()[-2000:]}") from failure
+                log = "" if server.log.closed else server.read_log()
+                raise Failure(f"{strategy}: {failure}\n{log[-2000:]}") from failure
             finally:
                 if check.stops:
                     server.stop()
@@ -631,11 +632,12 @@ def check_shutdown_with_waits(server):
     """Every caller gets an answer, whatever it waits for."""
     server.write("slow.json", '{"events": ["Slow"]}')
     server.write("slow.luau", "task.wait(3600)")
+    spinning = background(server.execute, "spin", "3")
+    server.until("/guilds/3/vm", lambda x: x["mail"] == 1)
     waiting = [background(server.execute, "waits", "1", 3600),
                background(server.ask, "POST", "/execute", event_body("waits", "e", "2", 3600)),
                background(server.ask, "POST", "/execute", event_body("waits", "e", "2", 3600)),
-               background(server.execute, "spin", "3"),
-               background(server.execute, "echo", "3", 1),
+               spinning, background(server.execute, "echo", "3", 1),
                background(server.ask, "POST", "/guilds/4/events?wait=true", {"name": "Slow"})]
     for guild, mail in (("1", 1), ("2", 1), ("3", 2), ("4", 1)):
         server.until(f"/guilds/{guild}/vm", lambda x: x["mail"] >= mail)
