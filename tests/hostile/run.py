@@ -164,7 +164,7 @@ ATTACKS = {
     "ctx metatable": ("local _, ctx = ... return getmetatable(ctx)", "ok", "The metatable is locked"),
     "levels": ("local t = {} for i = 0, 20 do t[#t + 1] = debug.info(i, 's') end return t", "ok",
                ["[C]", "levels.luau"]),
-    "missing": ("return io, getfenv, setfenv, dofile, package, task, load, loadfile", "ok", [None] * 8),
+    "missing": ("return io, getfenv, setfenv, dofile, package, load, loadfile", "ok", [None] * 7),
     "bytecode": ("return (loadstring('\\6\\3\\1\\2'))", "ok", None),
     "collect": ("collectgarbage('collect')", ERROR, "collectgarbage must be called with 'count'"),
 }
