@@ -1,6 +1,7 @@
 /* worker.c: the worker inside one process: fairness, floods, throughput, memory.
  *
- *     worker [-s STRATEGY] [-t THREADS] [-d SECONDS] [fairness] [flood] [throughput] [memory]
+ *     worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] [fairness] [flood] [throughput]
+ * [memory]
  *
  * fairness    64 guilds spin forever; 200 others get an event every 20 ms each. Prints what these
  *             wait for their result, without the spinners and beside them.
@@ -310,8 +311,9 @@ static void bench_throughput(Bench *b)
     long count = atomic_load(&closed.count);
     while (atomic_load(&closed.under_way) > 0)
         usleep(1000);
-    int cores = b->options.strategy == WORKER_PROCESS_POOL ? b->options.processes
-                                                           : b->options.threads;
+    int cores = b->options.strategy == WORKER_PROCESS_POOL
+                    ? b->options.processes * b->options.threads
+                    : b->options.threads;
     printf("throughput: %.0f events a second, %.0f for each of %d thread%s, errors %ld\n",
            (double)count / took, (double)count / took / cores, cores, cores == 1 ? "" : "s",
            atomic_load(&closed.errors));
@@ -403,9 +405,16 @@ static KhronosSandbox *make_sandbox(void)
     return sandbox_new(plugins, count, error, sizeof(error));
 }
 
+static int whole_number(const char *text)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    return *end == '\0' && value > 0 && value <= 1024 ? (int)value : -1;
+}
+
 static void usage(void)
 {
-    fprintf(stderr, "usage: worker [-s STRATEGY] [-t THREADS] [-d SECONDS] "
+    fprintf(stderr, "usage: worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] "
                     "[fairness] [flood] [throughput] [memory]\n");
     exit(2);
 }
@@ -424,16 +433,23 @@ int main(int argc, char **argv)
     Bench b = {.seconds = 5, .sandbox = make_sandbox()};
     worker_default_options(&b.options);
     b.options.sandbox = b.sandbox;
-    for (int option; (option = getopt(argc, argv, "s:t:d:")) != -1;) {
-        if (option == 's' && worker_strategy_parse(optarg, &b.options.strategy))
-            continue;
-        else if (option == 't')
-            b.options.threads = b.options.processes = atoi(optarg);
-        else if (option == 'd')
-            b.seconds = atof(optarg);
-        else
+    for (int option; (option = getopt(argc, argv, "s:t:p:d:")) != -1;) {
+        int number = option == 's' || option == '?' ? 1 : whole_number(optarg);
+        bool good = number > 0;
+        switch (option) {
+        case 's': good = worker_strategy_parse(optarg, &b.options.strategy); break;
+        case 't': b.options.threads = number; break;
+        case 'p': b.options.processes = number; break;
+        case 'd': b.seconds = number; break;
+        default: good = false; break;
+        }
+        if (!good)
             usage();
     }
+    if (b.options.threads == 0)
+        b.options.threads = b.options.strategy == WORKER_PROCESS_POOL ? 1 : 2;
+    if (b.options.processes == 0)
+        b.options.processes = 2;
     b.event = (KhronosEvent){.base_name = {"Bench", 5},
                              .name = {"Message", 7},
                              .data = {"{\"content\":\"hello\",\"n\":1}", 25}};
@@ -442,8 +458,13 @@ int main(int argc, char **argv)
                             "count = (count or 0) + 1\n"
                             "return { n = event.data.n + count, content = event.data.content }\n");
     b.spin = make_template(&b, "spin", "while true do end\n");
-    printf("strategy %s, %d threads\n", worker_strategy_name(b.options.strategy),
-           b.options.threads);
+    if (b.options.strategy == WORKER_PROCESS_POOL)
+        printf("strategy %s, %d processes of %d thread%s\n",
+               worker_strategy_name(b.options.strategy), b.options.processes, b.options.threads,
+               b.options.threads == 1 ? "" : "s");
+    else
+        printf("strategy %s, %d threads\n", worker_strategy_name(b.options.strategy),
+               b.options.threads);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(parts); i++) {
         bool wanted = optind == argc;
         for (int a = optind; a < argc; a++)

@@ -32,4 +32,10 @@ double num_read_decimal(const char *text, size_t length, const char **end);
  * nan, nan(chars) in any case), on a NUL-terminated text. *end == text if there is no number. */
 double num_strtod(const char *text, const char **end);
 
+/* The same two for texts that may be megabytes long: pause, unless NULL, is called every 32 KiB or
+ * so. The text of num_strtod_paused is as long as given. */
+double num_read_decimal_paused(const char *text, size_t length, const char **end,
+                               void (*pause)(void));
+double num_strtod_paused(const char *text, size_t length, const char **end, void (*pause)(void));
+
 #endif

@@ -25,7 +25,15 @@ enum { DIGITS_MAX = 780 };
 /* A run of input. Reading at the end gives NUL, which belongs to no number. */
 typedef struct Text {
     const char *p, *end;
+    void (*pause)(void); /* or NULL */
 } Text;
+
+/* Every so many bytes of a text that may be megabytes long. */
+#define PAUSE(t, at)                                                                               \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(((uintptr_t)(at)&0x7FFF) == 0) && (t)->pause)                            \
+            (t)->pause();                                                                          \
+    } while (0)
 
 static char peek(const Text *t)
 {
@@ -43,6 +51,7 @@ typedef struct Decimal {
     int64_t q;
     bool inexact;
     const char *digits, *digits_end; /* first significant digit .. end of digits (with the point) */
+    const Text *text;
 } Decimal;
 
 /* ---- Big integers, for the last resort ---- */
@@ -123,6 +132,7 @@ static int big_set_digits(Big *big, const Decimal *d)
     bool more = false;
     big_set(big, 0);
     for (const char *p = d->digits; p < d->digits_end; p++) {
+        PAUSE(d->text, p);
         if (*p == '.')
             continue;
         if (count == DIGITS_MAX) {
@@ -257,8 +267,8 @@ static void scan_digits(Text *t, Decimal *d, int *taken, bool fraction)
     const char *p = t->p, *end = t->end;
     if (*taken == 0) { /* zeros in front count for nothing but the place of the point */
         const char *start = p;
-        while (p < end && *p == '0')
-            p++;
+        for (; p < end && *p == '0'; p++)
+            PAUSE(t, p);
         if (fraction)
             d->q -= p - start;
         if (p < end && is_digit(*p))
@@ -274,8 +284,10 @@ static void scan_digits(Text *t, Decimal *d, int *taken, bool fraction)
     if (fraction)
         d->q -= p - start;
     start = p;
-    for (; p < end && is_digit(*p); p++)
+    for (; p < end && is_digit(*p); p++) {
         d->inexact |= *p != '0';
+        PAUSE(t, p);
+    }
     if (!fraction)
         d->q += p - start;
     t->p = p;
@@ -285,7 +297,7 @@ static void scan_digits(Text *t, Decimal *d, int *taken, bool fraction)
  * so that adding the digits' places to it cannot overflow. */
 static int64_t scan_exponent(Text *t)
 {
-    Text ahead = {t->p + 1, t->end};
+    Text ahead = {t->p + 1, t->end, t->pause};
     bool negative = peek(&ahead) == '-';
     if (negative || peek(&ahead) == '+')
         ahead.p++;
@@ -295,6 +307,7 @@ static int64_t scan_exponent(Text *t)
     for (; is_digit(peek(&ahead)); ahead.p++) {
         if (exponent < (int64_t)1 << 58)
             exponent = exponent * 10 + (*ahead.p - '0');
+        PAUSE(t, ahead.p);
     }
     t->p = ahead.p;
     return negative ? -exponent : exponent;
@@ -303,7 +316,7 @@ static int64_t scan_exponent(Text *t)
 /* Digits with a point somewhere. false: there is no digit, and t stays. */
 static bool scan_decimal(Text *t, double *value)
 {
-    Decimal d = {0, 0, false, NULL, NULL};
+    Decimal d = {0, 0, false, NULL, NULL, t};
     Text ahead = *t;
     int taken = 0;
     scan_digits(&ahead, &d, &taken, false);
@@ -333,7 +346,13 @@ static bool scan_sign(Text *t)
 
 double num_read_decimal(const char *text, size_t length, const char **end)
 {
-    Text t = {text, text + length};
+    return num_read_decimal_paused(text, length, end, NULL);
+}
+
+double num_read_decimal_paused(const char *text, size_t length, const char **end,
+                               void (*pause)(void))
+{
+    Text t = {text, text + length, pause};
     double value = 0.0;
     bool negative = scan_sign(&t);
     if (!scan_decimal(&t, &value)) {
@@ -387,6 +406,7 @@ static bool scan_hex(Text *t, double *value)
     for (;; ahead.p++) {
         char c = peek(&ahead);
         int digit = hex_digit(c);
+        PAUSE(t, ahead.p);
         if (digit < 0) {
             if (c != '.' || point)
                 break;
@@ -434,10 +454,12 @@ static bool scan_word(Text *t, double *value)
         return false;
     *value = (double)NAN;
     if (peek(t) == '(') {
-        Text ahead = {t->p + 1, t->end};
+        Text ahead = {t->p + 1, t->end, t->pause};
         while (is_digit(peek(&ahead)) || peek(&ahead) == '_' ||
-               (unsigned char)((peek(&ahead) | 0x20) - 'a') < 26)
+               (unsigned char)((peek(&ahead) | 0x20) - 'a') < 26) {
             ahead.p++;
+            PAUSE(t, ahead.p);
+        }
         if (peek(&ahead) == ')')
             t->p = ahead.p + 1;
     }
@@ -446,14 +468,21 @@ static bool scan_word(Text *t, double *value)
 
 double num_strtod(const char *text, const char **end)
 {
-    Text t = {text, text + strlen(text)};
-    while (peek(&t) == ' ' || (unsigned char)(peek(&t) - '\t') < 5)
+    return num_strtod_paused(text, strlen(text), end, NULL);
+}
+
+double num_strtod_paused(const char *text, size_t length, const char **end, void (*pause)(void))
+{
+    Text t = {text, text + length, pause};
+    while (peek(&t) == ' ' || (unsigned char)(peek(&t) - '\t') < 5) {
         t.p++;
+        PAUSE(&t, t.p);
+    }
     bool negative = scan_sign(&t);
     double value = 0.0;
     bool any = false;
     if (peek(&t) == '0' && t.p + 1 < t.end && (t.p[1] | 0x20) == 'x') {
-        Text ahead = {t.p + 2, t.end};
+        Text ahead = {t.p + 2, t.end, t.pause};
         any = scan_hex(&ahead, &value);
         if (any)
             t = ahead;

@@ -192,10 +192,13 @@ int instance_require(lua_State *L)
     }
     const char *chunkname;
     TemplateInstance *instance = instance_of_caller(L, runtime_instances(L), &chunkname);
+    const Task *current = khronos_of(L)->scheduler.current;
+    if (!chunkname && current)
+        instance = current->run->instance;
     if (!instance)
         luaL_error(L, "require must be called by the current code of a template");
-    int file = template_findchunk(instance->template_version, chunkname);
-    /* Code made by loadstring stands beside the template's entry. */
+    int file = chunkname ? template_findchunk(instance->template_version, chunkname) : -1;
+    /* Code made by loadstring, and task.spawn(require, path), stand beside the template's entry. */
     if (file < 0)
         file = template_entry(instance->template_version);
     return require_call(L, &instance->modules, template_path(instance->template_version, file));

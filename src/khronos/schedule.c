@@ -4,7 +4,8 @@
  * woken thread, or, when there is none, the first timer that was due when the turn began. So the
  * order of a template's own threads depends on nothing but the template: deferred ones first in,
  * first out; then timers by due time, equal ones by creation; a wait of zero seconds goes on in the
- * next turn. The turn ends when nothing is left or a slice was used up; a thread that does not come
+ * next turn. (Only a chain of deferred threads that has no end in sight lets due timers in
+ * between.) The turn ends when nothing is left or a slice was used up; a thread that does not come
  * back in time is parked in the middle, and the turn with it. */
 #include "base/base.h"
 #include "base/clock.h"
@@ -15,8 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Woken threads that go before the next execution, when there are always more of them. */
-enum { WAKES_PER_START = 32 };
+/* Woken threads that go before the next execution, or before the next timer that is due, when there
+ * are always more of them. */
+enum { WAKES_PER_START = 32, WAKES_PER_TIMER = 20000 };
 
 uint64_t runtime_now_ns(const KhronosRuntime *rt)
 {
@@ -82,19 +84,19 @@ static void wake(lua_State *L, Task *task)
         end_dead(L, task);
         return;
     }
+    Task *outer = task_enter(L, task);
     if (task->wake == WAKE_ELAPSED) {
         KhronosRuntime *rt = khronos_of(L);
         lua_rawcheckstack(task->co, LUA_MINSTACK);
         lua_pushnumber(task->co, (double)(runtime_now_ns(rt) - task->since_ns) / 1e9);
         nargs = 1;
     } else if (task->wake == WAKE_PUSH) {
-        Task *outer = task_enter(L, task);
         nargs = push_answer(L, task, &error);
-        task_leave(L, outer);
     } else if (task->values) {
         push_values(L, task);
     }
     task_resume(L, task, error, nargs);
+    task_leave(L, outer);
 }
 
 /* ---- What will never go on --------------------------------------------------------------------
@@ -215,10 +217,15 @@ static KhronosExecution *take_submitted(KhronosRuntime *rt)
     return x;
 }
 
+static bool timer_due(const Scheduler *s)
+{
+    const Task *task = timers_first(s);
+    return task && task->due_ns <= s->now_ns && task->order <= s->turn_order;
+}
+
 static bool step_once(lua_State *L, KhronosRuntime *rt)
 {
     Scheduler *s = &rt->scheduler;
-    Task *task;
     if (rt->cancelling) { /* what ran came to its end before the kill did */
         rt->cancelling = false;
         luau_clearkill(L);
@@ -229,11 +236,15 @@ static bool step_once(lua_State *L, KhronosRuntime *rt)
     } else if (rt->submitted && (!s->ready.first || s->wakes >= WAKES_PER_START)) {
         s->wakes = 0;
         run_start(L, rt, take_submitted(rt));
-    } else if ((task = tasklist_take(&s->ready)) != NULL) {
+    } else if (s->ready.first && (!timer_due(s) || s->wakes_in_a_row < WAKES_PER_TIMER)) {
         s->wakes += s->wakes < WAKES_PER_START;
-        wake(L, task);
-    } else if ((task = timers_first(s)) != NULL && task->due_ns <= s->now_ns &&
-               task->order <= s->turn_order) {
+        s->wakes_in_a_row += s->wakes_in_a_row < WAKES_PER_TIMER;
+        wake(L, tasklist_take(&s->ready));
+        if (!s->ready.first)
+            s->wakes_in_a_row = 0;
+    } else if (timer_due(s)) {
+        Task *task = timers_first(s);
+        s->wakes_in_a_row = 0;
         task_unlink(rt, task);
         wake(L, task);
     } else {

@@ -11,11 +11,11 @@
 /* Argument `first`: a thread, or a function, in whose place a thread is put that will run it. */
 static lua_State *to_thread(lua_State *L, int first, int *nargs)
 {
+    luaL_checkstack(L, LUA_MINSTACK, "task");
     lua_State *co = lua_tothread(L, first);
     *nargs = lua_gettop(L) - first;
     if (!co) {
         luaL_argexpected(L, lua_isfunction(L, first), first, "function or thread");
-        luaL_checkstack(L, 2, "task");
         co = lua_newthread(L);
         lua_xpush(L, co, first);
         lua_insert(L, first);

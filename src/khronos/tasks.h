@@ -77,8 +77,9 @@ typedef struct Scheduler {
     TaskList waiting; /* for tickets */
     Task **timers;    /* binary heap by due_ns, order */
     int timer_count, timer_room;
-    int task_count; /* all but main ones */
-    int wakes;      /* threads woken since the last execution started, at most some */
+    int task_count;     /* all but main ones */
+    int wakes;          /* threads woken since the last execution started, at most some */
+    int wakes_in_a_row; /* and since the last timer */
     uint64_t order;
     uint64_t turn_order; /* that of the last timer when the turn began: later ones wait */
     KhronosTicket ticket;

@@ -8,6 +8,7 @@
 #ifndef LUAU_API_H
 #define LUAU_API_H
 
+#include "luau/bytes.h"
 #include "luau/call.h"
 #include "luau/func.h"
 #include "luau/str.h"

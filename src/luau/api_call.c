@@ -139,6 +139,7 @@ void luau_account(lua_State *L, luau_Account *account)
         .cpu_ns = g->cpu_ns,
         .collections = g->gc.cycles,
         .preemptions = g->preemptions,
+        .polls = g->polls,
     };
 }
 
@@ -317,7 +318,7 @@ int luau_loadstring(lua_State *L, const char *source, size_t length, const char 
         return LUA_ERRMEM;
     }
     char shown[LUA_IDSIZE];
-    luM_shownname(shown, chunkname, strlen(chunkname));
+    luM_shownname(shown, chunkname, luY_textlength(chunkname));
     lua_pushfstring(L, "%s:%d: %s", shown, diagnostic.line, diagnostic.message);
     return LUA_ERRSYNTAX;
 }

@@ -317,7 +317,7 @@ void lua_pushlstring(lua_State *L, const char *s, size_t length)
 void lua_pushstring(lua_State *L, const char *s)
 {
     if (s)
-        luE_newstring(L, s, strlen(s));
+        luE_newstring(L, s, luY_textlength(s));
     else
         lua_pushnil(L);
 }
@@ -374,7 +374,7 @@ void lua_pushcclosurek(lua_State *L, lua_CFunction fn, const char *name, int nup
 enum {
     USERDATA_MAX = 1 << 30,
     DESTRUCTOR_BYTES = sizeof(lua_Destructor),
-    CLEAR_STEP = 1 << 20 /* bytes between polls */
+    CLEAR_STEP = 1 << 18 /* bytes between polls */
 };
 
 static Udata *init_userdata(lua_State *L, Udata *userdata, size_t size, int tag)

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "luau/bytes.h"
+#include "luau/fiber.h"
 
 struct ArenaChunk {
     ArenaChunk *next;
@@ -75,27 +77,24 @@ void *luA_alloc(Arena *arena, size_t size)
 void *luA_zalloc(Arena *arena, size_t size)
 {
     void *block = luA_alloc(arena, size);
-    memset(block, 0, size);
+    luY_clear(block, size);
     return block;
 }
 
 void *luA_grow(Arena *arena, const void *p, size_t old_size, size_t new_size)
 {
     void *block = luA_alloc(arena, new_size);
-    if (old_size)
-        memcpy(block, p, old_size);
+    luY_copy(block, p, old_size);
     return block;
 }
 
 void luA_free(Arena *arena)
 {
-    ArenaChunk *chunk = arena->chunks;
-    while (chunk) {
-        ArenaChunk *next = chunk->next;
+    for (ArenaChunk *chunk; (chunk = arena->chunks) != NULL;) {
+        arena->chunks = chunk->next; /* it may be asked again to free the rest */
         free(chunk);
-        chunk = next;
+        luY_pause();
     }
-    arena->chunks = NULL;
     arena->next = arena->end = NULL;
     arena->used_bytes = 0;
 }

@@ -9,7 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-enum { POLL_PERIOD = 1024, MESSAGE_MAX = 400, FAR_SHIFT = 2 /* words put before a far jump */ };
+enum { POLL_PERIOD = 256, MESSAGE_MAX = 400, FAR_SHIFT = 2 /* words put before a far jump */ };
 
 void luC_error(Compiler *c, Location location, const char *format, ...)
 {

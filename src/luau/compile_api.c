@@ -59,8 +59,9 @@ static void drop_job(void *arg)
 {
     Job *job = arg;
     luA_free(&job->arena);
-    if (!job->done)
-        luau_module_release(job->module);
+    luau_Module *unfinished = job->done ? NULL : job->module;
+    job->module = job->done ? job->module : NULL;
+    luau_module_release(unfinished);
 }
 
 static void compile_chunk(Job *job)

@@ -56,7 +56,8 @@ enum {
 #endif
     STACK_MARGIN_BYTES = 24 * 1024, /* kept free below the limit, for C library functions */
     THREAD_STACK_BYTES = 2 * FIBER_STACK_BYTES, /* assumed room on an OS thread's own stack */
-    GUARD_BYTES = 4096
+    GUARD_BYTES = 4096,
+    LONG_STRETCH_NS = 200 * 1000 /* of one VM on one thread: see account */
 };
 
 /* ---- contexts: one side of a switch ---------------------------------------------------------- */
@@ -94,7 +95,8 @@ struct luau_Fiber {
 };
 
 struct luau_Fibers {
-    _Atomic(uint32_t) interrupt;
+    _Atomic(uint32_t) interrupt; /* first: see pool_of */
+    uint64_t thread_cpu_ns;      /* processor time of the OS thread when it was last looked at */
     int keep_max, kept, made;
     struct luau_Fiber *free_list;
 };
@@ -367,10 +369,30 @@ uint64_t luau_cputime(lua_State *L)
     return g->cpu_ns + (counting ? luY_now_ns() - g->entered_ns : 0);
 }
 
+/* Of a VM that looks at a pool's word (g->timed). */
+static luau_Fibers *pool_of(Global_ *g)
+{
+    return (luau_Fibers *)(void *)atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+}
+
+/* Processor time. On a busy machine the time that passed may be much longer, and a tenant must not
+ * pay for what others took; but the clock that knows is a system call. So it is asked after long
+ * stretches only: what the thread used since it was last asked bounds what this VM used. */
 static void account(Global_ *g, uint64_t now)
 {
-    g->cpu_ns += now - g->entered_ns;
+    uint64_t spent_ns = now - g->entered_ns;
     g->entered_ns = now;
+    if (spent_ns >= LONG_STRETCH_NS && g->timed) {
+        luau_Fibers *pool = pool_of(g);
+        struct timespec used;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+        uint64_t cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+        uint64_t since_ns = cpu_ns - pool->thread_cpu_ns;
+        pool->thread_cpu_ns = cpu_ns;
+        if (since_ns < spent_ns)
+            spent_ns = since_ns;
+    }
+    g->cpu_ns += spent_ns;
 }
 
 /* Lowest address that native code may use: of the fiber, or, for want of knowledge, of that much of
@@ -679,8 +701,10 @@ static bool poll_slow(lua_State *L, bool held)
 {
     Global_ *g = G(L);
     _Atomic(uint32_t) *word = atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+    uint32_t rest = g->test_modes & LUAU_TEST_POLL_ALWAYS ? 1 : 0;
+    g->polls++;
     for (bool parked = false;; parked = true) {
-        atomic_store_explicit(word, 0, memory_order_seq_cst); /* before the reasons are read */
+        atomic_store_explicit(word, rest, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
         if (BASE_UNLIKELY(requests & REQUEST_PANIC))
             BASE_PANIC("asked for by luau_testpanic, at a poll");
@@ -730,4 +754,10 @@ int luau_pollkill(lua_State *L)
     if (BASE_LIKELY(!atomic_load_explicit(word, memory_order_relaxed)))
         return 0;
     return poll_slow(L, true);
+}
+
+void luY_pause(void)
+{
+    if (current_fiber)
+        luau_pollkill(current_fiber->L);
 }

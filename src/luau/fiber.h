@@ -13,6 +13,9 @@
             luY_pollslow(L);                                                                    \
     } while (0)
 void luY_pollslow(lua_State *L);
+/* For long work on bytes that knows no VM: parks the VM that runs on this OS thread if it is time
+ * to. Never unwinds; the VM's heap does not change meanwhile. */
+void luY_pause(void);
 /* Notes why and where the VM stops; the caller then unwinds by luD_kill. */
 void luY_setkill(lua_State *L, int reason);
 

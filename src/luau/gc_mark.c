@@ -392,6 +392,14 @@ static void scan_closure(Global_ *g, Closure *cl)
     g->gc.work += (uint32_t)(sizeof(Closure) + (size_t)count * sizeof(Value));
 }
 
+/* Stacks may be as large as a quota. It is the caller that gives up after a kill. */
+BASE_INLINE void count_slot(Global_ *g, ptrdiff_t i)
+{
+    g->gc.work += sizeof(Value);
+    if (BASE_UNLIKELY(i % PIECE == PIECE - 1))
+        luG_poll(g);
+}
+
 static void scan_thread(Global_ *g, lua_State *co)
 {
     GC *gc = &g->gc;
@@ -400,11 +408,11 @@ static void scan_thread(Global_ *g, lua_State *co)
     mark_pointer(g, co->from);
     for (UpVal *up = co->open_upvals; up; up = up->next)
         mark_pointer(g, up);
-    uint32_t slots = 0;
     if (co->stack) {
-        for (Value *v = co->stack; v < co->top; v++)
+        for (Value *v = co->stack; v < co->top; v++) {
             mark_value(g, *v);
-        slots = (uint32_t)(co->top - co->stack);
+            count_slot(g, v - co->stack);
+        }
     }
     if (!gc->atomic) {
         push_again(g, (GCObject *)co);
@@ -412,12 +420,13 @@ static void scan_thread(Global_ *g, lua_State *co)
         blacken((GCObject *)co);
         if (co->stack) { /* what stood there may die now, and frames begin with what they find */
             Value *end = co->stack + co->stack_size;
-            for (Value *v = co->top; v < end; v++)
+            for (Value *v = co->top; v < end; v++) {
                 *v = VAL_NIL;
-            slots += (uint32_t)(end - co->top) / 4;
+                count_slot(g, v - co->top);
+            }
         }
     }
-    gc->work += (uint32_t)sizeof(lua_State) + slots * (uint32_t)sizeof(Value);
+    gc->work += (uint32_t)sizeof(lua_State);
 }
 
 static void scan_object(Global_ *g, GCObject *o)

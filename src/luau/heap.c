@@ -38,7 +38,7 @@ enum {
     SLAB_BYTES_MAX = 16384,
     LEVEL_MAX = 6,
     MARGIN_MAX = 64 << 10,
-    HUGE_MIN = 4 << 20,
+    HUGE_MIN = 1 << 20,
     HUGE_STEP = 1 << 20,
     PAGE = 4096,
     KEEP_MIN = 16 << 10 /* empty slabs that a sweep leaves in place at least, for the next round */

@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "luau/bytes.h"
+#include "luau/fiber.h"
 
-enum { POLL_TOKENS = 4096, FIRST_BUCKETS = 256 };
+enum { POLL_TOKENS = 1024, POLL_BYTES = 64 << 10, FIRST_BUCKETS = 256, WORDS_PER_PAUSE = 1 << 14 };
 
 static const char *const reserved_words[] = {
     "and",   "break", "do",  "else", "elseif", "end",    "false", "for",  "function", "if",    "in",
@@ -45,9 +47,26 @@ bool luX_is_alpha(char c)
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
 }
 
-static inline char peek(const Lexer *lx)
+static void poll(Lexer *lx)
 {
-    return lx->offset < lx->length ? lx->text[lx->offset] : 0;
+    lx->poll_countdown = POLL_TOKENS;
+    if (lx->options && lx->options->poll && lx->options->poll(lx->options->poll_userdata))
+        longjmp(*lx->arena->fail, ARENA_STOP);
+}
+
+/* At the limit: the end of the text, or time to poll. */
+static BASE_NOINLINE char peek_on(Lexer *lx)
+{
+    if (lx->offset >= lx->length)
+        return 0;
+    poll(lx);
+    lx->limit = lx->length - lx->offset > POLL_BYTES ? lx->offset + POLL_BYTES : lx->length;
+    return lx->text[lx->offset];
+}
+
+static inline char peek(Lexer *lx)
+{
+    return BASE_LIKELY(lx->offset < lx->limit) ? lx->text[lx->offset] : peek_on(lx);
 }
 
 static inline char peek_at(const Lexer *lx, size_t n)
@@ -85,7 +104,9 @@ static inline uint64_t mix(uint64_t a, uint64_t b)
 static uint64_t hash_name(uint64_t seed, const char *text, size_t length)
 {
     uint64_t h = seed ^ (length * 0x9e3779b97f4a7c15u);
-    while (length > 0) {
+    for (int turns = 1; length > 0; turns++) {
+        if (BASE_UNLIKELY(turns % WORDS_PER_PAUSE == 0))
+            luY_pause();
         uint64_t word = 0;
         size_t n = length < sizeof(word) ? length : sizeof(word);
         memcpy(&word, text, n);
@@ -119,7 +140,7 @@ static NameEntry *intern(Lexer *lx, const char *text, size_t length)
     uint32_t hash = (uint32_t)hash_name(lx->hash_seed, text, length);
     for (NameEntry *e = lx->buckets[hash & (lx->bucket_count - 1)]; e; e = e->next) {
         if (e->name.hash == hash && e->name.length == length &&
-            memcmp(e->name.text, text, length) == 0)
+            luY_compare(e->name.text, text, length) == 0)
             return e;
     }
     if (lx->name_count >= lx->bucket_count)
@@ -132,7 +153,7 @@ static NameEntry *intern(Lexer *lx, const char *text, size_t length)
     entry->exported = false;
     entry->name.length = (uint32_t)length;
     entry->name.hash = hash;
-    memcpy(entry->name.text, text, length);
+    luY_copy(entry->name.text, text, length);
     entry->name.text[length] = 0;
     *home = entry;
     lx->name_count++;
@@ -470,11 +491,8 @@ static int read_kind(Lexer *lx, Token *token)
 
 static void read_token(Lexer *lx, Token *token)
 {
-    if (--lx->poll_countdown <= 0) {
-        lx->poll_countdown = POLL_TOKENS;
-        if (lx->options && lx->options->poll && lx->options->poll(lx->options->poll_userdata))
-            longjmp(*lx->arena->fail, ARENA_STOP);
-    }
+    if (--lx->poll_countdown <= 0)
+        poll(lx);
     memset(token, 0, sizeof(*token));
     for (;;) {
         while (luX_is_space(peek(lx)))

@@ -80,6 +80,7 @@ typedef struct Lexer {
     int optimize_hint;
     const ParseOptions *options;
     int poll_countdown;
+    size_t limit; /* up to which bytes are read without a poll */
 } Lexer;
 
 /* Nothing is current until the first luX_next. */

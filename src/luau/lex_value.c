@@ -4,6 +4,16 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "luau/bytes.h"
+#include "luau/fiber.h"
+
+/* Literals may be megabytes long. */
+enum { PAUSE_STEPS = 1 << 15 };
+#define PAUSE(i)                                                                                   \
+    do {                                                                                           \
+        if (BASE_UNLIKELY((i) % PAUSE_STEPS == PAUSE_STEPS - 1))                                   \
+            luY_pause();                                                                           \
+    } while (0)
 
 /* ---- numbers ---- */
 
@@ -24,6 +34,7 @@ static bool read_bits(const char *text, size_t length, int base, uint64_t *value
         if (v > (UINT64_MAX >> (base == 16 ? 4 : 1)))
             *overflow = true;
         v = v * (uint64_t)base + (uint64_t)digit_value(text[i]);
+        PAUSE(i);
     }
     *value = *overflow ? UINT64_MAX : v;
     return length > 0;
@@ -57,6 +68,7 @@ static NumberStatus integer_value(const char *text, size_t length, int64_t *valu
             if (bits > (INT64_MAX - (uint64_t)(text[i] - '0')) / 10)
                 overflow = true;
             bits = bits * 10 + (uint64_t)(text[i] - '0');
+            PAUSE(i);
         }
     }
     *value = (int64_t)bits;
@@ -71,6 +83,7 @@ NumberStatus luX_number_value(Arena *arena, const Token *token, double *value, i
     for (uint32_t i = 0; i < token->length; i++) {
         if (token->data[i] != '_')
             text[length++] = token->data[i];
+        PAUSE(i);
     }
     text[length] = 0;
     *value = 0;
@@ -86,7 +99,7 @@ NumberStatus luX_number_value(Arena *arena, const Token *token, double *value, i
         return NUMBER_OK;
     }
     const char *end;
-    *value = num_read_decimal(text, length, &end);
+    *value = num_read_decimal_paused(text, length, &end, luY_pause);
     return end == text + length ? NUMBER_OK : NUMBER_MALFORMED;
 }
 
@@ -174,8 +187,10 @@ static bool escape(const char **in, const char *end, char **out)
     case 'x': return escape_hex(in, end, out);
     case 'u': return escape_unicode(in, end, out);
     case 'z':
-        while (*in < end && luX_is_space(**in))
+        while (*in < end && luX_is_space(**in)) {
             ++*in;
+            PAUSE((uintptr_t)*in);
+        }
         return true;
     case '\r':
         if (*in < end && **in == '\n')
@@ -188,13 +203,19 @@ static bool escape(const char **in, const char *end, char **out)
 
 static bool unescape(const char *in, const char *end, char **out)
 {
+    int countdown = PAUSE_STEPS;
     while (in < end) {
         if (*in != '\\') {
             *(*out)++ = *in++;
+            PAUSE((uintptr_t)in);
             continue;
         }
         if (++in == end || !escape(&in, end, out))
             return false;
+        if (--countdown == 0) {
+            countdown = PAUSE_STEPS;
+            luY_pause();
+        }
     }
     return true;
 }
@@ -209,6 +230,7 @@ static void copy_long(const char *in, const char *end, char **out)
         if (*in == '\r' && in + 1 < end && in[1] == '\n')
             in++;
         *(*out)++ = *in;
+        PAUSE((uintptr_t)in);
     }
 }
 
@@ -218,9 +240,9 @@ bool luX_string_value(Arena *arena, const Token *token, const char **data, uint3
     bool is_long = token->kind == TK_RAW_STRING;
     *data = in;
     *length = token->length;
-    if (!is_long && !memchr(in, '\\', token->length)) {
+    if (!is_long && !luY_find(in, '\\', token->length)) {
         char *copy = luA_alloc(arena, token->length + 1u);
-        memcpy(copy, in, token->length);
+        luY_copy(copy, in, token->length);
         copy[token->length] = 0;
         *data = copy;
         return true;

@@ -291,6 +291,7 @@ typedef struct luau_Account {
     uint64_t cpu_ns;       /* spent inside luau_run/luau_continue, or luau_enter/luau_leave */
     uint64_t collections;  /* finished cycles */
     uint64_t preemptions;
+    uint64_t polls;        /* that looked at the clock */
 } luau_Account;
 LUA_API void luau_account(lua_State *L, luau_Account *account);
 /* Charges (or with a negative number returns) bytes held outside for this VM. [e] like an
@@ -460,10 +461,12 @@ LUA_API void luau_traceback(lua_State *to, lua_State *L, const char *msg, int le
 /* Heap checker: walks the whole heap; NULL if sound, else what is wrong (a buffer of the VM). */
 LUA_API const char *luau_checkheap(lua_State *L);
 
-/* Test modes of a VM, for test builds (LUAU_DEBUG); elsewhere they do nothing and return 0. */
+/* Test modes of a VM. Those for test builds (LUAU_DEBUG) do nothing in others. Returns the modes
+ * that were on. */
 enum luau_TestMode {
-    LUAU_TEST_GC_ALWAYS = 1,    /* full collection at every safepoint that may allocate */
-    LUAU_TEST_STACK_MOVES = 2   /* the stack moves at every check of its size */
+    LUAU_TEST_GC_ALWAYS = 1,    /* test builds: full collection at every safepoint that allocates */
+    LUAU_TEST_STACK_MOVES = 2,  /* test builds: the stack moves at every check of its size */
+    LUAU_TEST_POLL_ALWAYS = 4   /* every poll looks at the clock; from inside luau_run on */
 };
 LUA_API int luau_testmode(lua_State *L, int modes);
 /* The k-th allocation from now fails once (k >= 1); 0: off. Returns how many were made so far. */

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #include "luau/arena.h"
+#include "luau/bytes.h"
+#include "luau/fiber.h"
 #include "luau/image.h"
 #include "luau/str.h"
 
@@ -23,7 +25,12 @@ typedef struct ModuleStrings {
     size_t size, count;
 } ModuleStrings;
 
-enum { FIRST_BLOCK_BYTES = 1024, LAST_BLOCK_BYTES = 32 * 1024, FIRST_STRING_SLOTS = 32 };
+enum {
+    FIRST_BLOCK_BYTES = 1024,
+    LAST_BLOCK_BYTES = 32 * 1024,
+    FIRST_STRING_SLOTS = 32,
+    STRINGS_PER_PAUSE = 4096
+};
 
 /* ---- Memory ---------------------------------------------------------------------------------- */
 
@@ -79,7 +86,7 @@ void *luM_alloc(luau_Module *module, size_t size)
     }
     void *p = block->free;
     block->free += size;
-    memset(p, 0, size);
+    luY_clear(p, size);
     return p;
 }
 
@@ -94,7 +101,7 @@ static bool fill_new(luau_Module *module, const char *chunkname)
         return false;
     module->strings = charged_alloc(module, sizeof(ModuleStrings));
     memset(module->strings, 0, sizeof(ModuleStrings));
-    size_t length = strlen(chunkname);
+    size_t length = luY_textlength(chunkname);
     module->chunkname = luM_string(module, chunkname, length);
     char shown[LUA_IDSIZE];
     luM_shownname(shown, chunkname, length);
@@ -177,7 +184,7 @@ static void grow_strings(luau_Module *module)
     ModuleStrings *strings = module->strings;
     size_t size = strings->size ? strings->size * 2 : FIRST_STRING_SLOTS;
     const String **slots = charged_alloc(module, size * sizeof(const String *));
-    memset(slots, 0, size * sizeof(const String *));
+    luY_clear((char *)slots, size * sizeof(const String *));
     for (size_t i = 0; i < strings->size; i++) {
         const String *s = strings->slots[i];
         if (!s)
@@ -186,6 +193,8 @@ static void grow_strings(luau_Module *module)
         while (slots[at])
             at = (at + 1) & (size - 1);
         slots[at] = s;
+        if (i % STRINGS_PER_PAUSE == STRINGS_PER_PAUSE - 1)
+            luY_pause();
     }
     module->bytes -= strings->size * sizeof(const String *);
     free(strings->slots);
@@ -209,8 +218,7 @@ static const String *new_string(luau_Module *module, const char *data, size_t le
     s->flags = STRING_HASHED;
     s->length = (uint32_t)length;
     s->hash = hash;
-    if (length)
-        memcpy(s->data, data, length);
+    luY_copy(s->data, data, length);
     return s;
 }
 
@@ -224,7 +232,7 @@ const String *luM_string(luau_Module *module, const char *data, size_t length)
         grow_strings(module);
     size_t at = hash & (strings->size - 1);
     for (const String *s; (s = strings->slots[at]) != NULL; at = (at + 1) & (strings->size - 1))
-        if (s->hash == hash && s->length == length && memcmp(s->data, data, length) == 0)
+        if (s->hash == hash && s->length == length && luY_compare(s->data, data, length) == 0)
             return s;
     const String *s = luI_string(module->image, data, length, hash);
     if (!s)
@@ -319,7 +327,11 @@ void luM_shownname(char *out, const char *chunkname, size_t length)
         else
             snprintf(out, LUA_IDSIZE, "...%s", chunkname + length - (room - 3));
     } else {
-        size_t line = strcspn(chunkname, "\r\n");
+        char start[LUA_IDSIZE]; /* what can be shown, and a byte more */
+        size_t known = length < room ? length : room;
+        memcpy(start, chunkname, known);
+        start[known] = '\0';
+        size_t line = strcspn(start, "\r\n");
         size_t most = room - (sizeof("[string \"...\"]") - 1);
         size_t n = line < most ? line : most;
         snprintf(out, LUA_IDSIZE, "[string \"%.*s%s\"]", (int)n, chunkname,

@@ -286,17 +286,18 @@ lua_Callbacks *lua_callbacks(lua_State *L)
 
 int luau_testmode(lua_State *L, int modes)
 {
-#ifdef LUAU_DEBUG
     Global_ *g = G(L);
     int old = g->test_modes;
-    g->test_modes = modes;
+#ifdef LUAU_DEBUG
     if (modes & LUAU_TEST_GC_ALWAYS)
         g->gc.threshold = 0;
-    return old;
 #else
-    (void)L, (void)modes;
-    return 0;
+    modes &= LUAU_TEST_POLL_ALWAYS;
 #endif
+    g->test_modes = modes;
+    if (modes & LUAU_TEST_POLL_ALWAYS)
+        luau_preempt(L);
+    return old;
 }
 
 uint64_t luau_failalloc(lua_State *L, uint64_t k)

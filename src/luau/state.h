@@ -116,7 +116,7 @@ struct Global_ {
     _Atomic(uint32_t) requests;             /* REQUEST_* bits, and the kill reason in bits 8.. */
     /* -- limits and account: the running thread -- */
     uint64_t cpu_ns, cpu_limit_ns, cpu_mark_ns, deadline_ns, slice_ns, slice_start_ns, entered_ns;
-    uint64_t preemptions;
+    uint64_t preemptions, polls;
     bool timed;            /* between luau_run or luau_enter and their ends: they account */
     bool abandoned;        /* by luau_abandon: a kill leaves the fiber for good */
     int kill_reason;

@@ -1,6 +1,8 @@
 /* str.c: strings: making, hashing, comparing (str.h). */
 #include "luau/str.h"
 
+#include "luau/bytes.h"
+#include "luau/fiber.h"
 #include "luau/heap.h"
 
 static uint32_t rotate_right(uint32_t x, int n)
@@ -8,10 +10,12 @@ static uint32_t rotate_right(uint32_t x, int n)
     return x >> n | x << (32 - n);
 }
 
+enum { WORDS_PER_PAUSE = 1 << 14 };
+
 uint32_t luS_hash(const char *data, size_t length)
 {
     uint32_t a = 0, b = 0, h = (uint32_t)length;
-    for (; length >= 32; data += 12, length -= 12) {
+    for (int turns = 1; length >= 32; data += 12, length -= 12, turns++) {
         uint32_t words[3];
         memcpy(words, data, sizeof(words));
         a += words[0];
@@ -23,6 +27,8 @@ uint32_t luS_hash(const char *data, size_t length)
         b -= rotate_right(a, 11);
         h ^= b;
         h -= rotate_right(b, 25);
+        if (BASE_UNLIKELY(turns % WORDS_PER_PAUSE == 0))
+            luY_pause();
     }
     while (length > 0)
         h ^= (h << 5) + (h >> 2) + (uint8_t)data[--length];
@@ -93,8 +99,7 @@ String *luS_room(lua_State *L, size_t length)
 String *luS_new(lua_State *L, const char *data, size_t length)
 {
     String *s = luS_room(L, length);
-    if (length > 0)
-        memcpy(s->data, data, length);
+    luY_copy(s->data, data, length);
     return s;
 }
 
@@ -102,13 +107,13 @@ bool luS_equalbytes(const String *a, const String *b)
 {
     if ((a->flags & b->flags & STRING_HASHED) && a->hash != b->hash)
         return false;
-    return a->length == b->length && memcmp(a->data, b->data, a->length) == 0;
+    return a->length == b->length && luY_compare(a->data, b->data, a->length) == 0;
 }
 
 int luS_compare(const String *a, const String *b)
 {
     uint32_t shorter = a->length < b->length ? a->length : b->length;
-    int order = memcmp(a->data, b->data, shorter);
+    int order = luY_compare(a->data, b->data, shorter);
     if (order != 0)
         return order;
     return a->length < b->length ? -1 : a->length > b->length;

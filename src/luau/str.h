@@ -10,7 +10,8 @@
 /* Reference 13.1. */
 uint32_t luS_hash(const char *data, size_t length);
 /* New string; calls no collector (callers: luG_check first). The caller checks the length against
- * LUAU_STRING_MAX. Large ones: luH_reserve first. */
+ * LUAU_STRING_MAX. Large ones: luH_reserve first; like hashing and
+ * comparing such, filling them may park (bytes.h). */
 String *luS_new(lua_State *L, const char *data, size_t length);
 /* The same with the bytes left to be filled (before anything looks at it); NUL is set. */
 String *luS_room(lua_State *L, size_t length);

@@ -11,6 +11,7 @@
 #include "luau/api.h"
 
 #include "base/num.h"
+#include "luau/bytes.h"
 
 static char *text_start(luaL_Strbuf *B)
 {
@@ -38,7 +39,7 @@ static void move_to_storage(luaL_Strbuf *B, size_t capacity, int place)
     String *storage = luS_room(L, capacity);
     const char *old = text_start(B);
     size_t used = (size_t)(B->p - old);
-    memcpy(storage->data, old, used);
+    luY_copy(storage->data, old, used);
     if (!B->storage) {
         luE_room(L, 1);
         api_push(L, VAL_NIL);
@@ -91,7 +92,7 @@ void luaL_addlstring(luaL_Strbuf *B, const char *s, size_t length)
 {
     if ((size_t)(B->end - B->p) < length)
         make_room(B, length, -1);
-    memcpy(B->p, s, length);
+    luY_copy(B->p, s, length);
     B->p += length;
 }
 
@@ -109,7 +110,7 @@ void luaL_addvalue(luaL_Strbuf *B)
     BASE_ASSERT(val_isstring(v));
     String *s = val_string(v);
     make_room(B, s->length, -2); /* under the value, which keeps it alive */
-    memcpy(B->p, s->data, s->length);
+    luY_copy(B->p, s->data, s->length);
     B->p += s->length;
     L->top--;
 }

@@ -10,6 +10,7 @@
  * in the chain that ran through it (see place in table.c). */
 #include "luau/table.h"
 
+#include "luau/bytes.h"
 #include "luau/str.h"
 
 enum { KEYED_MAX = 4096 /* longer strings: their ends and their common hash decide */ };
@@ -164,7 +165,7 @@ Value *luT_findstring_(Table *t, String *key)
         if (val_isstring(node->key)) {
             const String *s = val_string(node->key);
             if (s->hash == hash && s->length == key->length &&
-                memcmp(s->data, key->data, s->length) == 0) {
+                luY_compare(s->data, key->data, s->length) == 0) {
                 unify_key(t, node, key);
                 return &node->value;
             }

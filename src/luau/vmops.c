@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/num.h"
+#include "luau/bytes.h"
 #include "luau/call.h"
 #include "luau/fiber.h"
 #include "luau/str.h"
@@ -22,11 +23,14 @@ bool luV_tonumber(Value v, double *out)
     if (!val_isstring(v))
         return false;
     const char *text = val_string(v)->data, *end;
-    double n = num_strtod(text, &end);
+    double n = num_strtod_paused(text, val_string(v)->length, &end, luY_pause);
     if (end == text)
         return false;
-    while (*end == ' ' || (*end >= '\t' && *end <= '\r'))
+    while (*end == ' ' || (*end >= '\t' && *end <= '\r')) {
         end++;
+        if (BASE_UNLIKELY(((uintptr_t)end & (BYTES_PIECE - 1)) == 0))
+            luY_pause();
+    }
     if (*end != '\0')
         return false;
     *out = val_anynumber(n).n;
@@ -394,7 +398,7 @@ static int concat_run(lua_State *L, ptrdiff_t at, int count)
     char *out = joined->data;
     for (int i = n; i > 0; i--) {
         const String *part = val_string(top[-i]);
-        memcpy(out, part->data, part->length);
+        luY_copy(out, part->data, part->length);
         out += part->length;
     }
     top[-n] = val_fromstring(joined);

@@ -118,8 +118,10 @@ bool frame_read_number(FrameReader *r, uint64_t *out);
 /* Is there all that frame_put_template would send: an unknown problem aside, every source. */
 bool frame_template_complete(const KhronosTemplate *t);
 bool frame_put_template(Strbuf *sb, uint64_t id, const KhronosTemplate *t);
-/* A template of the caller's, and its id; NULL: bad, or no memory. */
-KhronosTemplate *frame_read_template(FrameReader *r, KhronosSandbox *sandbox, uint64_t *id);
+/* A template of the caller's, and its id; NULL: bad, or no memory. keep_sources: as in
+ * template_keepsources. */
+KhronosTemplate *frame_read_template(FrameReader *r, KhronosSandbox *sandbox, bool keep_sources,
+                                     uint64_t *id);
 
 /* template_ids: one for each execution; those with 0 are left out. generation: in place of the
  * handle's. */

@@ -78,7 +78,8 @@ static bool read_file(FrameReader *r, KhronosTemplate *t, char *error, size_t er
     return template_addfile(t, path, shown, copy, source.length, error, error_size);
 }
 
-KhronosTemplate *frame_read_template(FrameReader *r, KhronosSandbox *sandbox, uint64_t *id)
+KhronosTemplate *frame_read_template(FrameReader *r, KhronosSandbox *sandbox, bool keep_sources,
+                                     uint64_t *id)
 {
     char error[256] = "";
     *id = frame_u64(r);
@@ -90,17 +91,19 @@ KhronosTemplate *frame_read_template(FrameReader *r, KhronosSandbox *sandbox, ui
     KhronosTemplate *t = template_new(sandbox, name, (uint32_t)version, "");
     if (!t)
         return NULL;
+    if (keep_sources)
+        template_keepsources(t);
     bool good = read_meta(r, t, error, sizeof(error));
     int files = (int)frame_below(r, TEMPLATE_FILES_MAX + 1);
     for (int i = 0; good && i < files; i++)
         good = read_file(r, t, error, sizeof(error));
+    if (good && problem)
+        good = template_setproblem(t, problem);
     if (!good || !frame_done(r)) {
         if (error[0] != '\0')
             log_message(LOG_ERROR, "worker process: template %s: %s", name, error);
         template_release(t);
         return NULL;
     }
-    if (problem)
-        template_setproblem(t, problem);
     return t;
 }

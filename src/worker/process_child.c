@@ -294,7 +294,7 @@ static void start_strategy(Child *child, FrameReader *payload)
 static void take_template(Child *child, FrameReader *payload)
 {
     uint64_t id;
-    KhronosTemplate *t = frame_read_template(payload, child->sandbox, &id);
+    KhronosTemplate *t = frame_read_template(payload, child->sandbox, false, &id);
     if (!t || idmap_get(&child->templates, id) || !idmap_put(&child->templates, id, t))
         give_up(EXIT_PROTOCOL, "a template from the parent cannot be used");
 }

@@ -376,17 +376,12 @@ static uint64_t sign(Slot *slot, char *full, size_t size)
 }
 
 /* Why the name has no version that can run, though there are files; "": it may have. */
-static void find_problem(const TemplateCache *cache, const Slot *slot, bool beyond, char *text,
-                         size_t size)
+static void find_problem(const TemplateCache *cache, const Slot *slot, char *text, size_t size)
 {
     char beside[PATH_MAX];
     snprintf(beside, sizeof(beside), "%s/%s.json", cache->folder, slot->name);
     text[0] = '\0';
-    if (beyond)
-        snprintf(text, size,
-                 "the folder has more than %d templates, and this one comes after them by its name",
-                 TEMPLATES_PER_GUILD_MAX);
-    else if (slot->kinds == (A_FILE | A_FOLDER))
+    if (slot->kinds == (A_FILE | A_FOLDER))
         snprintf(text, size, "there are both a file and a folder of this name");
     else if (slot->kinds == A_FOLDER && access(beside, F_OK) == 0)
         snprintf(text, size, "%s.json stands beside the folder; its place is %s/%s", slot->name,
@@ -394,11 +389,10 @@ static void find_problem(const TemplateCache *cache, const Slot *slot, bool beyo
 }
 
 /* The version that the files make now. NULL: no memory. */
-static KhronosTemplate *make_version(TemplateCache *cache, const Slot *slot, const char *full,
-                                     bool beyond)
+static KhronosTemplate *make_version(TemplateCache *cache, const Slot *slot, const char *full)
 {
     char problem[256];
-    find_problem(cache, slot, beyond, problem, sizeof(problem));
+    find_problem(cache, slot, problem, sizeof(problem));
     if (problem[0] == '\0')
         return load(cache->sandbox, full, strrchr(full, '/') + 1, slot->name, slot->version + 1,
                     slot->kinds == A_FOLDER, cache->keep_sources);
@@ -409,12 +403,10 @@ static KhronosTemplate *make_version(TemplateCache *cache, const Slot *slot, con
     return NULL;
 }
 
-/* rank: of the name among those that are templates. True: it is one. *changed: it is another one
- * than before. */
-static bool update_slot(TemplateCache *cache, Slot *slot, int rank, bool *changed)
+/* *changed: the template is another one than before. */
+static void update_slot(TemplateCache *cache, Slot *slot, bool *changed)
 {
     char full[PATH_MAX];
-    bool beyond = rank >= TEMPLATES_PER_GUILD_MAX;
     int length = snprintf(full, sizeof(full), "%s/%s", cache->folder, slot->name);
     uint64_t signature = 0;
     if (slot->kinds != 0 && length + sizeof(".luau") <= sizeof(full))
@@ -424,16 +416,15 @@ static bool update_slot(TemplateCache *cache, Slot *slot, int rank, bool *change
         template_release(slot->current);
         slot->current = NULL;
         slot->signature = 0;
-        return false;
+        return;
     }
-    signature = mix(signature, beyond);
     if (slot->current && slot->signature == signature)
-        return true;
-    KhronosTemplate *t = make_version(cache, slot, full, beyond);
+        return;
+    KhronosTemplate *t = make_version(cache, slot, full);
     if (!t) { /* no memory: the old version stays */
         cache->incomplete = true;
         slot->signature = 0;
-        return slot->current != NULL;
+        return;
     }
     if (template_problem(t))
         log_message(LOG_WARN, "template %s: %s", slot->name, template_problem(t));
@@ -442,7 +433,6 @@ static bool update_slot(TemplateCache *cache, Slot *slot, int rank, bool *change
     slot->version++;
     slot->signature = signature;
     *changed = true;
-    return true;
 }
 
 /* ---- Who listens to what ----------------------------------------------------------------------
@@ -467,6 +457,13 @@ static void merge_listeners(TemplateCache *cache)
     cache->index_count = kept;
 }
 
+/* May an event reach it? */
+static bool listens(const KhronosTemplate *t)
+{
+    return t && !template_problem(t) && template_meta(t)->enabled &&
+           template_meta(t)->event_count > 0;
+}
+
 static void make_index(TemplateCache *cache)
 {
     size_t count = 0;
@@ -475,9 +472,15 @@ static void make_index(TemplateCache *cache)
     cache->live_count = cache->index_count = 0;
     for (int i = 0; i < cache->slot_count; i++) {
         KhronosTemplate *t = cache->slots[i].current;
-        if (!t || template_problem(t) || !template_meta(t)->enabled ||
-            cache->live_count == TEMPLATES_PER_GUILD_MAX)
+        if (!listens(t))
             continue;
+        if (cache->live_count == TEMPLATES_PER_GUILD_MAX) {
+            log_message(LOG_WARN,
+                        "template %s and those after it get no events: %d others listen already, "
+                        "which is as many as an event may run",
+                        template_name(t), TEMPLATES_PER_GUILD_MAX);
+            break;
+        }
         cache->live[cache->live_count++] = t;
         count += (size_t)template_meta(t)->event_count;
     }
@@ -534,8 +537,8 @@ static void scan(TemplateCache *cache)
     }
     closedir(dir);
     bool any_changed = false;
-    for (int i = 0, rank = 0; i < cache->slot_count; i++)
-        rank += update_slot(cache, &cache->slots[i], rank, &any_changed);
+    for (int i = 0; i < cache->slot_count; i++)
+        update_slot(cache, &cache->slots[i], &any_changed);
     if (any_changed)
         make_index(cache);
 }

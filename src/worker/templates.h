@@ -11,8 +11,8 @@
  * their code with it. What cannot be loaded (too large, a bad .json, ...) is a template with a
  * problem: it matches no event, and a run of it says what is wrong.
  *
- * A folder holds at most as many templates as a guild may have (TEMPLATES_PER_GUILD_MAX), by the
- * order of their names; those beyond have that as their problem. Any thread. */
+ * A folder serves all guilds and holds any number of templates. Of those that listen to events the
+ * first TEMPLATES_PER_GUILD_MAX by name get them, and the log names who gets none. Any thread. */
 #ifndef WORKER_TEMPLATES_H
 #define WORKER_TEMPLATES_H
 

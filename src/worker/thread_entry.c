@@ -83,7 +83,9 @@ LuaVmAction *entry_mail_take(ThreadEntry *entry)
 
 bool entry_mail_ready(const ThreadEntry *entry)
 {
-    return entry->mail_first && (!entry->parked || entry->destroy_count > 0);
+    bool held_up = entry->parked &&
+                   (entry->destroy_count == 0 || entry->parked_turns < DESTROY_PATIENCE_TURNS);
+    return entry->mail_first && !held_up;
 }
 
 static KhronosExecution *find_execution(LuaVmAction *action, const char *id, int *count)
@@ -216,12 +218,14 @@ void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns)
 
 void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns)
 {
-    if (!ended)
+    if (!ended) {
+        entry->was_trusted = entry->trust > (entry->was_trusted ? TRUST_LOST : 0);
         entry->trust = TRUST_LOST;
-    else if (cost_ns < SHORT_NS && entry->trust < TRUST_MAX)
+    } else if (cost_ns < SHORT_NS && entry->trust < TRUST_MAX) {
         entry->trust++;
-    else if (cost_ns >= SHORT_NS && entry->trust > 0)
+    } else if (cost_ns >= SHORT_NS && entry->trust > 0) {
         entry->trust = 0;
+    }
 }
 
 /* ---- Pauses ---- */

@@ -57,12 +57,14 @@ struct ThreadEntry {
     bool taken;                   /* a thread gives it a turn */
     bool parked;                  /* its VM is, on the thread that last had it */
     uint8_t place, state, reason; /* EntryPlace, VmState, VmBrokenReason */
+    uint8_t parked_turns;         /* on end, up to now; stops at 255 */
     /* -- of the thread that has it -- */
     bool ready;        /* used its slice up and has more to do */
     bool shrunk;       /* since it last ran */
     bool quiet;        /* no executions, no tasks */
     bool keeps_store;  /* not to be destroyed for being idle */
     int trust;         /* above 0: its last runs were short */
+    bool was_trusted;  /* when the run that is under way surprised us */
     void *vm_handle;   /* NULL: none */
     uint64_t due_ns;   /* when the VM has something to do; 0: not known */
     uint64_t cpu_ns;   /* of its former VMs */
@@ -90,7 +92,9 @@ const KhronosLimits *entry_limits(const ThreadEntry *entry, const KhronosLimits 
 void entry_mail_put(ThreadEntry *entry, LuaVmAction *action);
 LuaVmAction *entry_mail_take(ThreadEntry *entry); /* NULL: empty. Still counts until it is done */
 /* May the next mail begin? While the VM is parked it would only stand in the way of those behind
- * it, unless a destroy is among them. */
+ * it, unless a destroy is among them and the VM was parked for some turns on end: a short run that
+ * was preempted by chance is over before the destroy comes. */
+enum { DESTROY_PATIENCE_TURNS = 8 };
 bool entry_mail_ready(const ThreadEntry *entry);
 /* An execution of that id that waits in the mailbox: cancelled. Its action is taken out and
  * returned in *action, or if it has other executions stays, and this one will not be started. */

@@ -1,7 +1,9 @@
 /* The thread-per-guild strategy: each guild has a thread of its own, from its first mail until its
- * VM is gone and its mailbox empty. The operating system decides who runs when; a guild that spins
- * shares the processors like any busy thread, and turns are cut into slices only so that control
- * actions are looked at. For few guilds that do much; thread-pool is for many.
+ * VM is gone and its mailbox empty. The operating system decides who runs when, with one rule of
+ * ours: of the guilds that used much lately only as many have a turn at a time as there are
+ * processors, each for a slice; the others stand at a gate, first come first served. Guilds that
+ * used little pass it by, so that a short event competes with a few busy threads and not with
+ * hundreds. For few guilds that do much; thread-pool is for many.
  *
  * Registry, entries and turns are those of the thread-pool. The thread has the entry between its
  * turns too, but looks after it only inside them: at rest, VM and entry are under the lock.
@@ -23,8 +25,10 @@ typedef struct GuildThread {
     ThreadPerGuild *strategy;
     ThreadEntry *entry;
     pthread_t thread;
-    pthread_cond_t work_came;
+    pthread_cond_t work_came; /* or the gate opened */
     struct GuildThread *ended_next;
+    struct GuildThread *gate_next;
+    bool admitted; /* through the gate */
 } GuildThread;
 
 /* Serves only. */
@@ -45,6 +49,8 @@ struct ThreadPerGuild {
     pthread_cond_t all_ended; /* to stop: threads became 0 */
     GuildThread *ended;       /* to be joined */
     int threads;              /* which did not end yet */
+    GuildThread *gate_first, *gate_last;
+    int admitted; /* guilds that have a turn and came through the gate */
 };
 
 static void *guild_main(void *arg);
@@ -148,16 +154,60 @@ static WorkerBegun guild_begin(WorkerSeat *seat, LuaVmAction *action)
     return WORKER_NOT_NOW;
 }
 
+/* ---- The gate ---- */
+
+static void open_gate_locked(ThreadPerGuild *strategy)
+{
+    bool stopping = registry_is_stopping(&strategy->registry);
+    while (strategy->gate_first &&
+           (stopping || strategy->admitted < strategy->registry.options->threads)) {
+        GuildThread *first = strategy->gate_first;
+        strategy->gate_first = first->gate_next;
+        if (!strategy->gate_first)
+            strategy->gate_last = NULL;
+        first->gate_next = NULL;
+        first->admitted = true;
+        strategy->admitted++;
+        pthread_cond_signal(&first->work_came);
+    }
+}
+
+static void enter_gate_locked(GuildThread *self)
+{
+    ThreadPerGuild *strategy = self->strategy;
+    if (entry_level(self->entry, clock_monotonic_ns()) == 0)
+        return;
+    if (strategy->gate_last)
+        strategy->gate_last->gate_next = self;
+    else
+        strategy->gate_first = self;
+    strategy->gate_last = self;
+    open_gate_locked(strategy);
+    while (!self->admitted)
+        pthread_cond_wait(&self->work_came, &strategy->registry.lock);
+}
+
+static void leave_gate_locked(GuildThread *self)
+{
+    if (!self->admitted)
+        return;
+    self->admitted = false;
+    self->strategy->admitted--;
+    open_gate_locked(self->strategy);
+}
+
 /* ---- A guild's thread ---- */
 
 static void turn(GuildThread *self, TurnJob job)
 {
     Registry *registry = &self->strategy->registry;
     self->entry->scheduled = true;
+    enter_gate_locked(self);
     turn_take_locked(&self->work, self->entry, job, NULL);
     pthread_mutex_unlock(&registry->lock);
     turn_run(&self->work);
     pthread_mutex_lock(&registry->lock);
+    leave_gate_locked(self);
     self->entry->taken = false;
     self->entry->scheduled = self->entry->parked || turn_has_more(self->entry);
 }
@@ -271,6 +321,7 @@ static void end_guilds(ThreadPerGuild *strategy)
     for (ThreadEntry *entry; (entry = idmap_next(&registry->entries, &cursor)) != NULL;)
         if (entry->thread)
             wake_locked(entry);
+    open_gate_locked(strategy);
     while (strategy->threads > 0)
         pthread_cond_wait(&strategy->all_ended, &registry->lock);
     GuildThread *ended = strategy->ended;

@@ -15,7 +15,8 @@
  * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
  * and at least a fifth of the time when level 0 never runs dry. Who used its whole slice is of
  * level 1 at least for its next turn, so that thousands of guilds that spin a little each do not
- * pass as light ones.
+ * pass as light ones; so is a guild that never ran: many newcomers that spin must not pass either,
+ * and the first turn of one that does not is short.
  *
  * Timers are looked at between turns, which are short. When no thread has a turn, one waits until
  * the earliest instant (the keeper); the others wait for work.
@@ -35,6 +36,7 @@ enum {
     TICK_US = 500,
     FIBERS_KEPT = 16,
     TIMERS_AT_ONCE = 64, /* a lock is not held for more */
+    LIGHT_PARKS = 3,     /* slices after which a parked guild counts among those that spin */
     LOW_SHARE = 4,       /* of the turns above level 0, every fourth begins at the highest level */
     IDLE_SHARE = 32,     /* turns between two looks at idle guilds while there is other work */
     TRIM_COUNT = 256     /* guilds shrunk or ended, after which the process gives memory back */
@@ -50,8 +52,10 @@ typedef struct PoolThread {
     WorkThread work;
     ThreadPool *pool;
     int index;
-    void *io;              /* of a seat; else NULL */
-    EntryQueue parked;     /* only this thread touches it */
+    void *io; /* of a seat; else NULL */
+    /* Only this thread touches them. Light: their runs are short as a rule, and this one was not
+     * parked often yet; the machine took the processor away in the middle, most likely. */
+    EntryQueue parked, parked_light;
     uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
     unsigned turns, other_turns;
     bool other_last;  /* the last turn was of another level than 0 */
@@ -92,7 +96,8 @@ static void forget_place_locked(ThreadPool *pool, ThreadEntry *entry)
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now)
 {
     int level = entry_level(entry, now);
-    if (entry->ready && level == 0)
+    bool unknown = entry->ran_ns == 0;
+    if (level == 0 && (entry->ready || unknown))
         level = 1;
     forget_place_locked(pool, entry);
     entry->scheduled = true;
@@ -135,7 +140,8 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
     ThreadPool *pool = self->pool;
     entry->taken = false;
     if (entry->parked) {
-        entryqueue_put(&self->parked, entry);
+        bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
+        entryqueue_put(light ? &self->parked_light : &self->parked, entry);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else {
@@ -169,10 +175,21 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
 
 static bool start_thread(PoolThread *self);
 
+static bool has_parked(const PoolThread *self)
+{
+    return self->parked.first || self->parked_light.first;
+}
+
+static ThreadEntry *take_parked(PoolThread *self)
+{
+    ThreadEntry *entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&self->parked);
+}
+
 /* What is parked on this thread is lost as well; the guilds go on with new VMs. */
 static void give_up_parked(PoolThread *self)
 {
-    for (ThreadEntry *entry; (entry = entryqueue_take(&self->parked)) != NULL;) {
+    for (ThreadEntry *entry; (entry = take_parked(self)) != NULL;) {
         pthread_mutex_lock(&self->pool->registry.lock);
         turn_take_locked(&self->work, entry, TURN_GIVE_UP, NULL);
         pthread_mutex_unlock(&self->pool->registry.lock);
@@ -242,7 +259,7 @@ static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
 {
     PoolThread *self = (PoolThread *)seat;
     Registry *registry = &self->pool->registry;
-    if (self->parked.first || self->work.panic.panicked)
+    if (has_parked(self) || self->work.panic.panicked)
         return WORKER_NOT_NOW;
     uint64_t now = clock_monotonic_ns();
     pthread_mutex_lock(&registry->lock);
@@ -274,12 +291,12 @@ static void *seat_main(void *arg)
     const WorkerIo *io = &self->pool->registry.options->io;
     begin_thread(self);
     for (;;) {
-        bool parked = self->parked.first != NULL;
+        bool parked = has_parked(self);
         if (registry_is_stopping(&self->pool->registry) && !parked)
             return NULL;
         if (io->wait(self->io, parked ? 0 : -1))
             io->serve(self->io);
-        ThreadEntry *entry = entryqueue_take(&self->parked);
+        ThreadEntry *entry = take_parked(self);
         if (entry && !self->work.panic.panicked) {
             pthread_mutex_lock(&self->pool->registry.lock);
             turn_take_locked(&self->work, entry, TURN_WORK, NULL);
@@ -320,7 +337,7 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
     for (int i = 0; i < TIMERS_AT_ONCE && (entry = timerheap_take(&pool->timers, now)); i++)
         make_ready_locked(pool, entry, now);
     self->other_last = false;
-    bool light = pool->ready[0].first != NULL;
+    bool light = self->parked_light.first || pool->ready[0].first;
     bool starving = now - self->other_end_ns > STARVE_NS;
     if (!light || starving) {
         entry = pick_other_locked(self);
@@ -329,7 +346,8 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
             return entry;
         }
     }
-    return entryqueue_take(&pool->ready[0]);
+    entry = entryqueue_take(&self->parked_light);
+    return entry ? entry : entryqueue_take(&pool->ready[0]);
 }
 
 /* A guild that is at rest for long; it counts as scheduled while it is seen to. */

@@ -285,6 +285,8 @@ static void begin_executions(WorkThread *self, LuaVmAction *action)
     }
     action->unfinished = 1; /* this loop's share: it is not done while it begins */
     void *vm = enter_vm(self);
+    if (action->starting)
+        action->starting(action);
     for (int i = 0; i < count; i++) {
         if (x[i].status == KHRONOS_CANCELLED) /* while it waited */
             continue;
@@ -518,6 +520,9 @@ static void end_turn(WorkThread *self)
         entry_judge(entry, !parked && !entry->ready, cost_ns);
     pthread_mutex_lock(&self->registry->lock);
     entry->parked = parked;
+    entry->parked_turns = !parked                           ? 0
+                          : entry->parked_turns < UINT8_MAX ? (uint8_t)(entry->parked_turns + 1)
+                                                            : UINT8_MAX;
     entry->mail_count -= turn->mail_done;
     entry->executions += turn->executions_done;
     self->registry->stats.executions += turn->executions_done;

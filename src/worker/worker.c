@@ -37,14 +37,16 @@ bool worker_strategy_parse(const char *name, WorkerStrategy *strategy)
     return false;
 }
 
-void worker_default_options(WorkerOptions *options)
+static int count_processors(void)
 {
     long online = sysconf(_SC_NPROCESSORS_ONLN);
-    int processors = online > 0 ? (int)online : 1;
+    return online > 0 ? (int)online : 1;
+}
+
+void worker_default_options(WorkerOptions *options)
+{
     *options = (WorkerOptions){
         .strategy = WORKER_THREAD_POOL,
-        .threads = processors,
-        .processes = processors,
         .guild_threads_max = 1024,
         .shrink_idle_ns = 10 * CLOCK_NS_PER_S,
         .destroy_idle_ns = 600 * CLOCK_NS_PER_S,
@@ -74,6 +76,10 @@ Worker *worker_start(const WorkerOptions *options, char *error, size_t error_siz
         return NULL;
     }
     worker->options = *options;
+    if (options->threads <= 0)
+        worker->options.threads = options->strategy == WORKER_PROCESS_POOL ? 1 : count_processors();
+    if (options->processes <= 0)
+        worker->options.processes = count_processors();
     if (options->sandbox)
         sandbox_retain(options->sandbox);
     if (!options->vm_ops) {

@@ -15,7 +15,16 @@
 #include "khronos/khronos.h"
 #include "plugins/plugins.h"
 
-static const char MAIN[] = "local other = require('./other')\n"
+static const char MAIN[] = "local spawned = 0\n"
+                           "local function work(n) task.wait() spawned += n\n"
+                           "if n == 2 then error('two') end end\n"
+                           "task.spawn(work, 1) task.defer(work, 2) task.delay(0, work, 3, {})\n"
+                           "for i = 1, 8 do task.delay(0, work, 4) end\n"
+                           "task.spawn(function() require('./other') spawned += 1 end)\n"
+                           "task.cancel(task.delay(9, print, 'never', 'ever'))\n"
+                           "local other = require('./other')\n"
+                           "for i = 1, 4 do task.wait() end\n"
+                           "assert(spawned == 39, spawned)\n"
                            "local json = require('@antiraid/json')\n"
                            "local list = {}\n"
                            "for i = 1, 40 do list[i] = {id = i, name = 'n' .. i} end\n"
@@ -23,7 +32,7 @@ static const char MAIN[] = "local other = require('./other')\n"
                            "for i = 1, 20000 do list[1].id += 1 end\n"
                            "local text = json.encode(list)\n"
                            "return other.twice(#json.decode(text))\n";
-static const char OTHER[] = "return {twice = function(n) return {a = {n, n}} end}";
+static const char OTHER[] = "task.wait() return {twice = function(n) return {a = {n, n}} end}";
 static const char RESULT[] = "{\"a\":[40,40]}";
 
 static KhronosTemplate *make_template(KhronosSandbox *sandbox)
@@ -68,6 +77,10 @@ static bool run(KhronosSandbox *sandbox, KhronosTemplate *t, luau_Fibers *fibers
         khronos_step(rt, fibers);
     } while (!khronos_take_finished(rt));
     *status = x.status;
+    /* What is left of it comes to its end, or goes with the VM. */
+    while (!khronos_isbroken(rt) && khronos_due_ns(rt) != 0)
+        khronos_step(rt, fibers);
+    assert_true(khronos_isbroken(rt) || khronos_tasks(rt) == 0);
     khronos_free(rt);
     execution_free(&x);
     return true;

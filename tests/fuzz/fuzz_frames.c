@@ -62,15 +62,17 @@ static bool again_completed(FrameReader *r, Strbuf *sb)
 
 static bool again_template(FrameReader *r, Strbuf *sb)
 {
+    static KhronosSandbox *sandbox;
     char error[256];
     uint64_t id;
     int count;
     const KhronosPlugin *plugins = plugins_all(&count);
-    KhronosSandbox *sandbox = sandbox_new(plugins, count, error, sizeof(error));
-    KhronosTemplate *t = sandbox ? frame_read_template(r, sandbox, &id) : NULL;
+    if (!sandbox)
+        sandbox = sandbox_new(plugins, count, error, sizeof(error));
+    FUZZ_CHECK(sandbox, "no sandbox: %s", error);
+    KhronosTemplate *t = frame_read_template(r, sandbox, true, &id);
     bool good = t && frame_put_template(sb, id, t);
     template_release(t);
-    sandbox_release(sandbox);
     return good;
 }
 

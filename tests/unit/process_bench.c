@@ -12,7 +12,7 @@
 #include "process_bench.h"
 #include "runtime_support.h"
 
-uint64_t bench_guild_of(int shard, int processes, int number)
+uint64_t pool_guild_of(int shard, int processes, int number)
 {
     return ((uint64_t)(number * processes + shard) << 22) + 1;
 }
@@ -50,7 +50,7 @@ static void on_state(void *userdata, VmHandle vm, VmState state, VmBrokenReason 
     pthread_mutex_unlock(&seen->lock);
 }
 
-int bench_setup(void **state)
+int pool_setup(void **state)
 {
     PoolBench *b = calloc(1, sizeof(*b));
     b->sandbox = support_sandbox();
@@ -67,7 +67,7 @@ int bench_setup(void **state)
     return 0;
 }
 
-void bench_start(PoolBench *b)
+void pool_start(PoolBench *b)
 {
     char error[256] = "";
     b->pool = process_pool_new(&b->options, error, sizeof(error));
@@ -75,17 +75,17 @@ void bench_start(PoolBench *b)
         fail_msg("%s", error);
 }
 
-void bench_stop(PoolBench *b)
+void pool_stop(PoolBench *b)
 {
     if (b->pool)
         b->pool->ops->stop(b->pool);
     b->pool = NULL;
 }
 
-int bench_teardown(void **state)
+int pool_teardown(void **state)
 {
     PoolBench *b = *state;
-    bench_stop(b);
+    pool_stop(b);
     sandbox_release(b->sandbox);
     pthread_mutex_destroy(&b->seen.lock);
     free(b->event_text);
@@ -93,7 +93,7 @@ int bench_teardown(void **state)
     return 0;
 }
 
-void bench_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
+void pool_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t)
 {
     memset(job, 0, sizeof(*job));
     job->action = (LuaVmAction){
@@ -105,74 +105,97 @@ void bench_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, Kh
     };
 }
 
-void bench_submit(PoolBench *b, Job *job)
+void pool_submit(PoolBench *b, Job *job)
 {
     b->pool->ops->submit(b->pool, &job->action);
 }
 
-void bench_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t)
+void pool_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t)
 {
-    bench_fill(b, job, VM_ACTION_EXECUTE, guild_id, t);
-    bench_submit(b, job);
+    pool_fill(b, job, VM_ACTION_EXECUTE, guild_id, t);
+    pool_submit(b, job);
 }
 
-void bench_wait_for(Job *job)
+void pool_wait_for(Job *job)
 {
     WAIT_UNTIL(atomic_load(&job->completions) > 0);
     assert_int_equal(atomic_load(&job->completions), 1);
 }
 
-void bench_job_free(Job *job)
+void pool_job_free(Job *job)
 {
     assert_int_equal(atomic_load(&job->completions), 1);
     execution_free(&job->action.execution);
     strbuf_free(&job->result);
 }
 
-KhronosTemplate *bench_command(PoolBench *b, const char *text)
+KhronosTemplate *pool_template(PoolBench *b, const char *name, uint32_t version,
+                                const char *command, ...)
 {
-    return support_template(b->sandbox, "t", 1, "init.luau", text, NULL);
+    char error[256] = "";
+    const char *const all[] = {"*"};
+    TemplateMeta meta = {
+        .description = command, .capabilities = all, .capability_count = 1, .enabled = true};
+    KhronosTemplate *t = template_new(b->sandbox, name, version, "");
+    assert_non_null(t);
+    template_keepsources(t);
+    va_list files;
+    va_start(files, command);
+    for (const char *path; (path = va_arg(files, const char *)) != NULL;) {
+        const char *source = va_arg(files, const char *);
+        if (!template_addfile(t, path, NULL, strdup(source), strlen(source), error, sizeof(error)))
+            fail_msg("%s", error);
+    }
+    va_end(files);
+    if (!template_setmeta(t, &meta, error, sizeof(error)))
+        fail_msg("%s", error);
+    return t;
 }
 
-void bench_expect_ok(Job *job, const char *result)
+KhronosTemplate *pool_command(PoolBench *b, const char *text)
 {
-    bench_wait_for(job);
+    return pool_template(b, "t", 1, text, "init.luau", text, NULL);
+}
+
+void pool_expect_ok(Job *job, const char *result)
+{
+    pool_wait_for(job);
     assert_int_equal(job->action.outcome, VM_ACTION_DONE);
     if (job->action.execution.status != KHRONOS_OK)
         fail_msg("status %d: %s", job->action.execution.status,
                  strbuf_cstr(&job->action.execution.message));
     assert_string_equal(strbuf_cstr(&job->result), result);
-    bench_job_free(job);
+    pool_job_free(job);
 }
 
-void bench_expect_broken(Job *job)
+void pool_expect_broken(Job *job)
 {
-    bench_wait_for(job);
+    pool_wait_for(job);
     assert_int_equal(job->action.outcome, VM_ACTION_DONE);
     assert_int_equal(job->action.execution.status, KHRONOS_BROKEN);
     assert_int_equal(job->action.info.reason, VM_PANIC_RECOVERY);
     assert_non_null(strstr(strbuf_cstr(&job->action.execution.message), "was lost"));
     assert_int_equal(job->result.length, 0);
-    bench_job_free(job);
+    pool_job_free(job);
 }
 
-void bench_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result)
+void pool_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result)
 {
     Job job;
-    KhronosTemplate *t = bench_command(b, text);
-    bench_run(b, &job, guild_id, t);
-    bench_expect_ok(&job, result);
+    KhronosTemplate *t = pool_command(b, text);
+    pool_run(b, &job, guild_id, t);
+    pool_expect_ok(&job, result);
     template_release(t);
 }
 
-uint64_t bench_panics(PoolBench *b)
+uint64_t pool_panics(PoolBench *b)
 {
     WorkerStats stats;
     b->pool->ops->stats(b->pool, &stats);
     return stats.panics;
 }
 
-int bench_lines(PoolBench *b)
+int pool_lines(PoolBench *b)
 {
     pthread_mutex_lock(&b->seen.lock);
     int lines = b->seen.lines;
@@ -180,7 +203,7 @@ int bench_lines(PoolBench *b)
     return lines;
 }
 
-int bench_broken(PoolBench *b)
+int pool_broken(PoolBench *b)
 {
     pthread_mutex_lock(&b->seen.lock);
     int broken = b->seen.broken;

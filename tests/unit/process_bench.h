@@ -34,28 +34,32 @@ typedef struct Job {
     int place;
 } Job;
 
-#define POOL_TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
-int bench_setup(void **state);
-int bench_teardown(void **state);
+#define POOL_TEST(f) cmocka_unit_test_setup_teardown(f, pool_setup, pool_teardown)
+int pool_setup(void **state);
+int pool_teardown(void **state);
 
 /* Guilds of a shard, when there are `processes` of them. */
-uint64_t bench_guild_of(int shard, int processes, int number);
-void bench_start(PoolBench *b);
-void bench_stop(PoolBench *b);
-void bench_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t);
-void bench_submit(PoolBench *b, Job *job);
-void bench_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t);
-/* A template of one file with that source. */
-KhronosTemplate *bench_command(PoolBench *b, const char *text);
+uint64_t pool_guild_of(int shard, int processes, int number);
+void pool_start(PoolBench *b);
+void pool_stop(PoolBench *b);
+void pool_fill(PoolBench *b, Job *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t);
+void pool_submit(PoolBench *b, Job *job);
+void pool_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t);
+/* A template that can be sent: path, source, path, source, ..., NULL. Its description is `command`,
+ * which is what process_mock.h goes by. */
+KhronosTemplate *pool_template(PoolBench *b, const char *name, uint32_t version,
+                                const char *command, ...);
+/* The same of one file, init.luau, whose source is the text as well. */
+KhronosTemplate *pool_command(PoolBench *b, const char *text);
 /* Runs the command and expects that result. */
-void bench_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result);
-void bench_wait_for(Job *job);
-void bench_job_free(Job *job);
-void bench_expect_ok(Job *job, const char *result);
-void bench_expect_broken(Job *job); /* its process was lost after it had started */
-uint64_t bench_panics(PoolBench *b);
-int bench_lines(PoolBench *b);
-int bench_broken(PoolBench *b);
+void pool_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result);
+void pool_wait_for(Job *job);
+void pool_job_free(Job *job);
+void pool_expect_ok(Job *job, const char *result);
+void pool_expect_broken(Job *job); /* its process was lost after it had started */
+uint64_t pool_panics(PoolBench *b);
+int pool_lines(PoolBench *b);
+int pool_broken(PoolBench *b);
 
 /* Two minutes, for machines that do other things as well. */
 enum { BENCH_WAIT_STEPS = 240000, BENCH_STEP_US = 500 };

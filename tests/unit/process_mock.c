@@ -185,8 +185,7 @@ static void hold(Mock *mock, KhronosExecution *x)
 
 static const char *command_of(const KhronosExecution *x)
 {
-    size_t length;
-    return template_source(x->template_version, 0, &length);
+    return template_meta(x->template_version)->description;
 }
 
 static void execute(Mock *mock, MockGuild *guild, LuaVmAction *action, KhronosExecution *x)

@@ -1,5 +1,5 @@
 /* process_mock.h: a strategy without VMs for child processes: one thread takes the actions of all
- * guilds in their order, and the source of a template's first file is a command. */
+ * guilds in their order, and a template's description is a command. */
 #ifndef TESTS_PROCESS_MOCK_H
 #define TESTS_PROCESS_MOCK_H
 

@@ -79,7 +79,7 @@ static uint64_t clock_of(void *userdata)
     return ((SchedulerBench *)userdata)->now_ns;
 }
 
-SchedulerBench *bench_new(void)
+SchedulerBench *sched_new(void)
 {
     SchedulerBench *b = calloc(1, sizeof(*b));
     b->sandbox = make_sandbox();
@@ -91,11 +91,11 @@ SchedulerBench *bench_new(void)
     b->fibers = luau_fibers_new(4);
     b->now_ns = 1000 * CLOCK_NS_PER_S;
     the_bench = b;
-    bench_renew(b);
+    sched_renew(b);
     return b;
 }
 
-void bench_renew(SchedulerBench *b)
+void sched_renew(SchedulerBench *b)
 {
     khronos_free(b->rt);
     b->rt = khronos_new(b->sandbox, 7, &b->limits, &b->log);
@@ -114,7 +114,7 @@ static void free_runs(SchedulerBench *b)
     b->run_count = 0;
 }
 
-void bench_free(SchedulerBench *b)
+void sched_free(SchedulerBench *b)
 {
     khronos_free(b->rt);
     free_runs(b);
@@ -125,15 +125,15 @@ void bench_free(SchedulerBench *b)
     free(b);
 }
 
-BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
+BenchRun *sched_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
 {
-    if (b->run_count == BENCH_RUNS_MAX && khronos_executions(b->rt) == 0)
+    if (b->run_count >= BENCH_RUNS_MAX / 2 && khronos_executions(b->rt) == 0)
         free_runs(b);
     assert_true(b->run_count < BENCH_RUNS_MAX);
     BenchRun *run = &b->runs[b->run_count++];
     *run = (BenchRun){0};
     snprintf(run->id, sizeof(run->id), "%s", id);
-    support_event("{\"name\":\"Test\",\"data\":[1,2,3]}", &run->storage, &run->event);
+    support_event(b->event ? b->event : "{\"name\":\"Test\"}", &run->storage, &run->event);
     run->x = (KhronosExecution){.template_version = template_retain(t),
                                 .event = &run->event,
                                 .id = run->id,
@@ -143,15 +143,15 @@ BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id)
     return run;
 }
 
-BenchRun *bench_source(SchedulerBench *b, const char *name, const char *source)
+BenchRun *sched_source(SchedulerBench *b, const char *name, const char *source)
 {
     KhronosTemplate *t = support_template(b->sandbox, name, 1, "init.luau", source, NULL);
-    BenchRun *run = bench_submit(b, t, name);
+    BenchRun *run = sched_submit(b, t, name);
     template_release(t);
     return run;
 }
 
-void bench_take(SchedulerBench *b)
+void sched_take(SchedulerBench *b)
 {
     static const char *const names[] = {
         "ok",     "compile error", "error",  "invalid result", "cancelled",
@@ -171,32 +171,32 @@ void bench_take(SchedulerBench *b)
     }
 }
 
-KhronosStep bench_step(SchedulerBench *b)
+KhronosStep sched_step(SchedulerBench *b)
 {
     if (b->tick)
         luau_fibers_tick(b->fibers);
     KhronosStep step = khronos_step(b->rt, b->fibers);
     assert_int_not_equal(step, KHRONOS_PANICKED);
-    bench_take(b);
+    sched_take(b);
     return step;
 }
 
-void bench_settle(SchedulerBench *b)
+void sched_settle(SchedulerBench *b)
 {
-    while (!khronos_isbroken(b->rt) && bench_step(b) != KHRONOS_IDLE)
+    while (!khronos_isbroken(b->rt) && sched_step(b) != KHRONOS_IDLE)
         continue;
 }
 
-void bench_advance(SchedulerBench *b, double seconds)
+void sched_advance(SchedulerBench *b, double seconds)
 {
     b->now_ns += (uint64_t)(seconds * 1e9 + 0.5);
-    bench_settle(b);
+    sched_settle(b);
 }
 
-void bench_finish(SchedulerBench *b)
+void sched_finish(SchedulerBench *b)
 {
     for (;;) {
-        bench_settle(b);
+        sched_settle(b);
         uint64_t due_ns = khronos_due_ns(b->rt);
         if (khronos_isbroken(b->rt) || due_ns == 0)
             return;
@@ -214,17 +214,17 @@ static void expect_text(Strbuf *text, const char *wanted, const char *source)
     strbuf_clear(text);
 }
 
-void bench_printed(SchedulerBench *b, const char *lines)
+void sched_printed(SchedulerBench *b, const char *lines)
 {
     expect_text(&b->printed, lines, "");
 }
 
-void bench_ended(SchedulerBench *b, const char *lines)
+void sched_ended(SchedulerBench *b, const char *lines)
 {
     expect_text(&b->ended, lines, "");
 }
 
-void bench_clean(SchedulerBench *b)
+void sched_clean(SchedulerBench *b)
 {
     assert_int_equal(khronos_executions(b->rt), 0);
     if (khronos_isbroken(b->rt))
@@ -242,15 +242,15 @@ void bench_clean(SchedulerBench *b)
         fail_msg("%s", problem);
 }
 
-void bench_expect(SchedulerBench *b, const char *source, const char *printed, const char *ended)
+void sched_expect(SchedulerBench *b, const char *source, const char *printed, const char *ended)
 {
-    bench_source(b, "t", source);
-    bench_settle(b);
+    sched_source(b, "t", source);
+    sched_settle(b);
     for (int i = 0; i < 100; i++)
-        bench_advance(b, 1);
+        sched_advance(b, 1);
     expect_text(&b->printed, printed, source);
     expect_text(&b->ended, ended, source);
-    bench_clean(b);
+    sched_clean(b);
 }
 
 /* ---- Answers ----------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ static void drop_answer(void *arg)
     free(arg);
 }
 
-bool bench_answer(SchedulerBench *b, int i, double number, bool error)
+bool sched_answer(SchedulerBench *b, int i, double number, bool error)
 {
     Answer *answer = malloc(sizeof(*answer));
     *answer = (Answer){number, error};

@@ -28,38 +28,40 @@ typedef struct SchedulerBench {
     Strbuf ended;   /* a line an execution that came back: id, status, result or message */
     BenchRun runs[BENCH_RUNS_MAX];
     int run_count;
-    KhronosTicket tickets[16]; /* that natives asked for, in order */
+    KhronosTicket tickets[1024]; /* that natives asked for, in order */
     int ticket_count;
-    int dropped; /* answers that were dropped */
-    bool tick;   /* before every step, so that slices end */
+    int dropped;       /* answers that were dropped */
+    const char *event; /* NULL: a small one */
+    bool tick;         /* before every step, so that slices end */
 } SchedulerBench;
 
-SchedulerBench *bench_new(void);
-void bench_free(SchedulerBench *b);
+SchedulerBench *sched_new(void);
+void sched_free(SchedulerBench *b);
 /* The runtime as the limits now are; one that was there is freed. */
-void bench_renew(SchedulerBench *b);
-/* Submits a run of the template (which is not taken); the pointer is good until bench_free. */
-BenchRun *bench_submit(SchedulerBench *b, KhronosTemplate *t, const char *id);
+void sched_renew(SchedulerBench *b);
+/* Submits a run of the template (which is not taken); the pointer is good while one is under way.
+ */
+BenchRun *sched_submit(SchedulerBench *b, KhronosTemplate *t, const char *id);
 /* The same with a template of that name and source. */
-BenchRun *bench_source(SchedulerBench *b, const char *name, const char *source);
+BenchRun *sched_source(SchedulerBench *b, const char *name, const char *source);
 /* One step, and takes what finished. */
-KhronosStep bench_step(SchedulerBench *b);
+KhronosStep sched_step(SchedulerBench *b);
 /* Steps until it is idle. */
-void bench_settle(SchedulerBench *b);
+void sched_settle(SchedulerBench *b);
 /* Moves time and settles. */
-void bench_advance(SchedulerBench *b, double seconds);
+void sched_advance(SchedulerBench *b, double seconds);
 /* Settles, moving time to whatever is due next, until nothing is to come. */
-void bench_finish(SchedulerBench *b);
+void sched_finish(SchedulerBench *b);
 /* Takes what finished, for after khronos_cancel and khronos_break. */
-void bench_take(SchedulerBench *b);
+void sched_take(SchedulerBench *b);
 /* The text since the last call must be this. */
-void bench_printed(SchedulerBench *b, const char *lines);
-void bench_ended(SchedulerBench *b, const char *lines);
+void sched_printed(SchedulerBench *b, const char *lines);
+void sched_ended(SchedulerBench *b, const char *lines);
 /* All is over, the heap is sound, nothing is left of any task. */
-void bench_clean(SchedulerBench *b);
+void sched_clean(SchedulerBench *b);
 /* One template, run and settled for 100 seconds: its log and its end. */
-void bench_expect(SchedulerBench *b, const char *source, const char *printed, const char *ended);
+void sched_expect(SchedulerBench *b, const char *source, const char *printed, const char *ended);
 /* The host's answer to the i-th ticket: a number, or as an error; `false` if nobody waits. */
-bool bench_answer(SchedulerBench *b, int i, double number, bool error);
+bool sched_answer(SchedulerBench *b, int i, double number, bool error);
 
 #endif

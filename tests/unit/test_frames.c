@@ -462,10 +462,13 @@ static void make_template(Strbuf *sb)
     const char *const events[] = {"A", "B[x]"}, *const capabilities[] = {"kv:*", "*"};
     TemplateMeta meta = {"what it is", events, 2, capabilities, 2, false};
     KhronosSandbox *sandbox = support_sandbox();
-    KhronosTemplate *t = support_template(sandbox, "Name.1_$-", UINT32_MAX, "a/b.luau", "return 1",
-                                          "init.luau", "", NULL);
+    KhronosTemplate *t = template_new(sandbox, "Name.1_$-", UINT32_MAX, "prefix/");
+    assert_non_null(t);
+    template_keepsources(t);
+    assert_true(template_addfile(t, "a/b.luau", NULL, strdup("return 1"), 8, error, sizeof(error)));
+    assert_true(template_addfile(t, "init.luau", "as shown", strdup(""), 0, error, sizeof(error)));
     assert_true(template_setmeta(t, &meta, error, sizeof(error)));
-    template_setproblem(t, "it cannot be read");
+    assert_true(template_setproblem(t, "it cannot be read"));
     assert_true(frame_template_complete(t));
     assert_true(frame_put_template(sb, 12345, t));
     template_release(t);
@@ -476,7 +479,7 @@ static bool again_template(FrameReader *r, Strbuf *sb)
 {
     uint64_t id;
     KhronosSandbox *sandbox = support_sandbox();
-    KhronosTemplate *t = frame_read_template(r, sandbox, &id);
+    KhronosTemplate *t = frame_read_template(r, sandbox, true, &id);
     bool good = t && frame_put_template(sb, id, t);
     template_release(t);
     sandbox_release(sandbox);
@@ -665,7 +668,7 @@ static void test_template_contents(void **state)
     KhronosSandbox *sandbox = support_sandbox();
     uint64_t id;
     size_t length;
-    KhronosTemplate *t = frame_read_template(&r, sandbox, &id);
+    KhronosTemplate *t = frame_read_template(&r, sandbox, true, &id);
     assert_non_null(t);
     assert_int_equal(id, 12345);
     assert_string_equal(template_name(t), "Name.1_$-");
@@ -673,6 +676,8 @@ static void test_template_contents(void **state)
     assert_string_equal(template_problem(t), "it cannot be read");
     assert_int_equal(template_count(t), 2);
     assert_string_equal(template_path(t, 0), "a/b.luau");
+    assert_string_equal(template_shown(t, 0), "prefix/a/b.luau");
+    assert_string_equal(template_shown(t, 1), "as shown");
     assert_string_equal(template_source(t, 0, &length), "return 1");
     assert_int_equal(length, 8);
     assert_false(template_meta(t)->enabled);

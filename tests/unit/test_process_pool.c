@@ -28,16 +28,16 @@ static void test_many_guilds(void **state)
     PoolBench *b = *state;
     enum { GUILDS = 60, EACH = 20 };
     b->options.processes = 3;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "count");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "count");
     Job *jobs = calloc(GUILDS * EACH, sizeof(Job));
     for (int i = 0; i < GUILDS * EACH; i++)
-        bench_run(b, &jobs[i], ((uint64_t)(i % GUILDS) << 22) + 5, t);
+        pool_run(b, &jobs[i], ((uint64_t)(i % GUILDS) << 22) + 5, t);
     assert_true(b->pool->ops->drain(b->pool, 120 * CLOCK_NS_PER_S));
     for (int i = 0; i < GUILDS * EACH; i++) {
         char expected[32]; /* the order of each guild's mail is kept */
         snprintf(expected, sizeof(expected), "%d", i / GUILDS + 1);
-        bench_expect_ok(&jobs[i], expected);
+        pool_expect_ok(&jobs[i], expected);
     }
     WorkerStats stats;
     b->pool->ops->stats(b->pool, &stats);
@@ -45,10 +45,10 @@ static void test_many_guilds(void **state)
     assert_int_equal(stats.waiting, 0);
     assert_int_equal(stats.panics, 0);
     Job late;
-    bench_run(b, &late, 5, t);
-    bench_wait_for(&late);
+    pool_run(b, &late, 5, t);
+    pool_wait_for(&late);
     assert_int_equal(late.action.outcome, VM_ACTION_SHUTTING_DOWN);
-    bench_job_free(&late);
+    pool_job_free(&late);
     free(jobs);
     template_release(t);
 }
@@ -57,25 +57,25 @@ static void test_many_guilds(void **state)
 static void test_all_fields(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
+    pool_start(b);
     const char *const capabilities[] = {"kv:*", "x"};
     const KhronosCaller caller = {99, "someone", capabilities, 2};
     KhronosEvent event = {{"Base", 4}, {"Name", 4}, {"Author", 6},
                           {"Id", 2},   {"[1]", 3},  {"[\"s\"]", 5}};
-    KhronosTemplate *t = support_template(b->sandbox, "named", 7, "init.luau", "dump", "lib/a.luau",
-                                          "return 'a'", NULL);
+    KhronosTemplate *t = pool_template(b, "named", 7, "dump", "init.luau", "return 1",
+                                        "lib/a.luau", "return 'a'", NULL);
     Job job;
-    bench_fill(b, &job, VM_ACTION_EXECUTE, 1234, t);
+    pool_fill(b, &job, VM_ACTION_EXECUTE, 1234, t);
     job.action.execution.caller = &caller;
     job.action.execution.event = &event;
     job.action.execution.id = "execution-id";
     job.action.execution.keep_logs = true;
-    bench_submit(b, &job);
-    bench_expect_ok(&job, "guild=1234 id=execution-id logs=1 event=Base,Name,Author,Id,[1],[\"s\"] "
+    pool_submit(b, &job);
+    pool_expect_ok(&job, "guild=1234 id=execution-id logs=1 event=Base,Name,Author,Id,[1],[\"s\"] "
                           "caller=99,someone,kv:*,x template=named,7,init.luau,lib/a.luau");
-    KhronosTemplate *fields = bench_command(b, "fields");
-    bench_run(b, &job, 1234, fields);
-    bench_wait_for(&job);
+    KhronosTemplate *fields = pool_command(b, "fields");
+    pool_run(b, &job, 1234, fields);
+    pool_wait_for(&job);
     KhronosExecution *x = &job.action.execution;
     assert_int_equal(x->status, KHRONOS_RUNTIME_ERROR);
     assert_string_equal(strbuf_cstr(&x->message), "the message");
@@ -87,7 +87,7 @@ static void test_all_fields(void **state)
     assert_int_equal(x->duration_ns, 56);
     assert_int_equal(x->cpu_ns, 78);
     assert_int_equal(x->memory_bytes, 90);
-    bench_job_free(&job);
+    pool_job_free(&job);
     template_release(fields);
     template_release(t);
 }
@@ -97,23 +97,23 @@ static void test_dispatch(void **state)
 {
     PoolBench *b = *state;
     enum { COUNT = 40 };
-    bench_start(b);
+    pool_start(b);
     KhronosExecution x[COUNT];
     Strbuf results[COUNT];
     KhronosTemplate *templates[COUNT];
     memset(x, 0, sizeof(x));
     memset(results, 0, sizeof(results));
     for (int i = 0; i < COUNT; i++) {
-        templates[i] = bench_command(b, i % 2 ? "count" : "fields");
+        templates[i] = pool_command(b, i % 2 ? "count" : "fields");
         x[i] = (KhronosExecution){
             .template_version = templates[i], .event = &b->event, .id = "x", .out = &results[i]};
     }
     Job job;
-    bench_fill(b, &job, VM_ACTION_DISPATCH_EVENT, 77, NULL);
+    pool_fill(b, &job, VM_ACTION_DISPATCH_EVENT, 77, NULL);
     job.action.executions = x;
     job.action.execution_count = COUNT;
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_DONE);
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(x[i].status, i % 2 ? KHRONOS_OK : KHRONOS_RUNTIME_ERROR);
@@ -126,46 +126,46 @@ static void test_dispatch(void **state)
         execution_free(&x[i]);
         template_release(templates[i]);
     }
-    bench_job_free(&job);
+    pool_job_free(&job);
 }
 
 static void test_large_messages(void **state)
 {
     PoolBench *b = *state;
     enum { LARGE = 6 << 20, COUNT = 24 };
-    bench_start(b);
+    pool_start(b);
     char *text = malloc(LARGE);
     memset(text, 'x', LARGE);
     KhronosEvent event = {.name = {"E", 1}, .data = {text, LARGE}};
-    KhronosTemplate *echo = bench_command(b, "echo"), *big = bench_command(b, "big 17000000");
+    KhronosTemplate *echo = pool_command(b, "echo"), *big = pool_command(b, "big 17000000");
     Job *jobs = calloc(COUNT, sizeof(Job));
     /* More than may be under way in a child at a time. */
     for (int i = 0; i < COUNT; i++) {
-        bench_fill(b, &jobs[i], VM_ACTION_EXECUTE, bench_guild_of(0, 2, i), echo);
+        pool_fill(b, &jobs[i], VM_ACTION_EXECUTE, pool_guild_of(0, 2, i), echo);
         jobs[i].action.execution.event = &event;
-        bench_submit(b, &jobs[i]);
+        pool_submit(b, &jobs[i]);
     }
     for (int i = 0; i < COUNT; i++) {
-        bench_wait_for(&jobs[i]);
+        pool_wait_for(&jobs[i]);
         assert_int_equal(jobs[i].action.execution.status, KHRONOS_OK);
         assert_int_equal(jobs[i].result.length, LARGE);
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
-    bench_run(b, &jobs[0], 5, big); /* its result is larger than a frame */
-    bench_wait_for(&jobs[0]);
+    pool_run(b, &jobs[0], 5, big); /* its result is larger than a frame */
+    pool_wait_for(&jobs[0]);
     assert_int_equal(jobs[0].action.execution.status, KHRONOS_INTERNAL);
-    bench_job_free(&jobs[0]);
+    pool_job_free(&jobs[0]);
     text = realloc(text, FRAME_BYTES_MAX);
     memset(text, 'x', FRAME_BYTES_MAX);
     event.data = (EventText){text, FRAME_BYTES_MAX}; /* and so is this event */
-    bench_fill(b, &jobs[0], VM_ACTION_EXECUTE, 5, echo);
+    pool_fill(b, &jobs[0], VM_ACTION_EXECUTE, 5, echo);
     jobs[0].action.execution.event = &event;
-    bench_submit(b, &jobs[0]);
-    bench_wait_for(&jobs[0]);
+    pool_submit(b, &jobs[0]);
+    pool_wait_for(&jobs[0]);
     assert_int_equal(jobs[0].action.execution.status, KHRONOS_INTERNAL);
-    bench_job_free(&jobs[0]);
-    bench_run_ok(b, 5, "count", "1");
-    assert_int_equal(bench_panics(b), 0);
+    pool_job_free(&jobs[0]);
+    pool_run_ok(b, 5, "count", "1");
+    assert_int_equal(pool_panics(b), 0);
     free(jobs);
     free(text);
     template_release(echo);
@@ -179,40 +179,40 @@ static void test_queue_bounds(void **state)
 {
     PoolBench *b = *state;
     enum { GUILDS = POOL_ACTIONS_MAX / 1024 };
-    bench_start(b);
-    KhronosTemplate *hold = bench_command(b, "hold"), *count = bench_command(b, "count");
+    pool_start(b);
+    KhronosTemplate *hold = pool_command(b, "hold"), *count = pool_command(b, "count");
     Job *jobs = calloc(POOL_ACTIONS_MAX + 2, sizeof(Job));
     for (int i = 0; i < POOL_ACTIONS_MAX; i++)
-        bench_run(b, &jobs[i], bench_guild_of(0, 2, i / 1024), i == 0 ? hold : count);
+        pool_run(b, &jobs[i], pool_guild_of(0, 2, i / 1024), i == 0 ? hold : count);
     for (int i = 0; i < POOL_ACTIONS_MAX; i++)
         if (atomic_load(&jobs[i].completions) != 0)
             fail_msg("%d is done, outcome %d", i, jobs[i].action.outcome);
     /* A guild's mailbox is full; then the shard. Other shards and urgent actions are not. */
     for (int i = 0; i < 2; i++) {
         Job *job = &jobs[POOL_ACTIONS_MAX + i];
-        bench_run(b, job, bench_guild_of(0, 2, i == 0 ? 0 : GUILDS + 1), count);
+        pool_run(b, job, pool_guild_of(0, 2, i == 0 ? 0 : GUILDS + 1), count);
         assert_int_equal(atomic_load(&job->completions), 1);
         assert_int_equal(job->action.outcome, VM_ACTION_QUEUE_FULL);
         assert_true(job->action.retry_after_ms > 0);
     }
-    bench_run_ok(b, bench_guild_of(1, 2, 1), "count", "1");
+    pool_run_ok(b, pool_guild_of(1, 2, 1), "count", "1");
     Job look;
-    bench_fill(b, &look, VM_ACTION_GET_STATE, bench_guild_of(0, 2, 0), NULL);
-    bench_submit(b, &look);
-    bench_wait_for(&look);
+    pool_fill(b, &look, VM_ACTION_GET_STATE, pool_guild_of(0, 2, 0), NULL);
+    pool_submit(b, &look);
+    pool_wait_for(&look);
     assert_int_equal(look.action.outcome, VM_ACTION_DONE);
-    bench_fill(b, &look, VM_ACTION_CANCEL, bench_guild_of(0, 2, 0), NULL);
+    pool_fill(b, &look, VM_ACTION_CANCEL, pool_guild_of(0, 2, 0), NULL);
     look.action.execution_id = "x"; /* all have this id: the one that holds is the one that runs */
     do {
         atomic_store(&look.completions, 0);
-        bench_submit(b, &look);
-        bench_wait_for(&look);
+        pool_submit(b, &look);
+        pool_wait_for(&look);
     } while (look.action.outcome == VM_ACTION_NOT_FOUND);
-    bench_wait_for(&jobs[0]);
+    pool_wait_for(&jobs[0]);
     assert_int_equal(jobs[0].action.execution.status, KHRONOS_CANCELLED);
     for (int i = 0; i < POOL_ACTIONS_MAX + 2; i++) {
-        bench_wait_for(&jobs[i]);
-        bench_job_free(&jobs[i]);
+        pool_wait_for(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
     WorkerStats stats;
     b->pool->ops->stats(b->pool, &stats);
@@ -226,32 +226,32 @@ static void test_mailbox_bound_of_a_guild(void **state)
 {
     PoolBench *b = *state;
     b->options.limits.mailbox_max = 3;
-    bench_start(b);
-    KhronosTemplate *hold = bench_command(b, "hold");
+    pool_start(b);
+    KhronosTemplate *hold = pool_command(b, "hold");
     Job jobs[4];
     for (int i = 0; i < 4; i++)
-        bench_run(b, &jobs[i], 5, hold);
+        pool_run(b, &jobs[i], 5, hold);
     assert_int_equal(atomic_load(&jobs[3].completions), 1);
     assert_int_equal(jobs[3].action.outcome, VM_ACTION_QUEUE_FULL);
-    bench_stop(b);
+    pool_stop(b);
     for (int i = 0; i < 4; i++)
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     template_release(hold);
 }
 
 static void test_logs(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    bench_run_ok(b, bench_guild_of(1, 2, 3), "log 100", "100");
-    assert_int_equal(bench_lines(b),
+    pool_start(b);
+    pool_run_ok(b, pool_guild_of(1, 2, 3), "log 100", "100");
+    assert_int_equal(pool_lines(b),
                      100); /* lines come before the completion of what printed them */
-    assert_int_equal(b->seen.last_guild, bench_guild_of(1, 2, 3));
+    assert_int_equal(b->seen.last_guild, pool_guild_of(1, 2, 3));
     assert_int_equal(b->seen.last_level, 1);
     assert_string_equal(b->seen.last_line, "t line 99");
     /* Faster than anybody reads: some are dropped, the completion is not. */
-    bench_run_ok(b, bench_guild_of(1, 2, 3), "log 300000", "300000");
-    assert_in_range(bench_lines(b), 100, 300100);
+    pool_run_ok(b, pool_guild_of(1, 2, 3), "log 300000", "300000");
+    assert_in_range(pool_lines(b), 100, 300100);
 }
 
 /* ---- The end ----------------------------------------------------------------------------------
@@ -261,13 +261,13 @@ static void test_stop_with_pending_work(void **state)
 {
     PoolBench *b = *state;
     enum { COUNT = 3000 };
-    bench_start(b);
-    KhronosTemplate *hold = bench_command(b, "hold"), *count = bench_command(b, "count");
+    pool_start(b);
+    KhronosTemplate *hold = pool_command(b, "hold"), *count = pool_command(b, "count");
     Job *jobs = calloc(COUNT, sizeof(Job));
     for (int i = 0; i < COUNT; i++)
-        bench_run(b, &jobs[i], (uint64_t)i << 22 | 1, i < 2 ? hold : count);
+        pool_run(b, &jobs[i], (uint64_t)i << 22 | 1, i < 2 ? hold : count);
     assert_false(b->pool->ops->drain(b->pool, CLOCK_NS_PER_MS));
-    bench_stop(b);
+    pool_stop(b);
     int broken = 0;
     for (int i = 0; i < COUNT; i++) {
         assert_int_equal(atomic_load(&jobs[i].completions), 1);
@@ -277,7 +277,7 @@ static void test_stop_with_pending_work(void **state)
         } else {
             assert_int_equal(jobs[i].action.outcome, VM_ACTION_SHUTTING_DOWN);
         }
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
     assert_in_range(broken, 0, 2);
     free(jobs);
@@ -291,20 +291,20 @@ static void test_stop_while_down(void **state)
     PoolBench *b = *state;
     b->options.processes = 1;
     setenv(MOCK_REFUSE, "1", 1); /* children end at once */
-    bench_start(b);
-    KhronosTemplate *count = bench_command(b, "count");
+    pool_start(b);
+    KhronosTemplate *count = pool_command(b, "count");
     Job job;
-    bench_run(b, &job, 1, count);
-    bench_wait_for(&job); /* nothing comes up, so it is given up */
+    pool_run(b, &job, 1, count);
+    pool_wait_for(&job); /* nothing comes up, so it is given up */
     assert_int_equal(job.action.outcome, VM_ACTION_VM_BROKEN);
-    bench_job_free(&job);
-    uint64_t lost = bench_panics(b);
+    pool_job_free(&job);
+    uint64_t lost = pool_panics(b);
     assert_true(lost >= POOL_LOSSES_MAX);
-    bench_run(b, &job, 1, count);
-    bench_stop(b);
+    pool_run(b, &job, 1, count);
+    pool_stop(b);
     unsetenv(MOCK_REFUSE);
     assert_int_equal(atomic_load(&job.completions), 1);
-    bench_job_free(&job);
+    pool_job_free(&job);
     template_release(count);
 }
 
@@ -312,16 +312,16 @@ static void test_stop_while_down(void **state)
 static void run_doomed_parent(PoolBench *b, int out)
 {
     b->options.processes = 2;
-    bench_start(b);
+    pool_start(b);
     int pids[2] = {process_pool_pid(b->pool, 0), process_pool_pid(b->pool, 1)};
-    KhronosTemplate *hold = bench_command(b, "hold");
+    KhronosTemplate *hold = pool_command(b, "hold");
     Job job;
-    bench_run(b, &job, 1, hold); /* busy, even */
+    pool_run(b, &job, 1, hold); /* busy, even */
     Job look;
     do {
-        bench_fill(b, &look, VM_ACTION_GET_STATE, 1, NULL);
-        bench_submit(b, &look);
-        bench_wait_for(&look);
+        pool_fill(b, &look, VM_ACTION_GET_STATE, 1, NULL);
+        pool_submit(b, &look);
+        pool_wait_for(&look);
     } while (look.action.info.mail == 0);
     if (write(out, pids, sizeof(pids)) != sizeof(pids))
         _exit(1);
@@ -356,8 +356,8 @@ static void test_descriptors(void **state)
     PoolBench *b = *state;
     int inherited = open("/dev/zero", O_RDONLY);
     b->options.processes = 1;
-    bench_start(b);
-    bench_run_ok(b, 1, "count", "1");
+    pool_start(b);
+    pool_run_ok(b, 1, "count", "1");
     char path[64], target[256];
     for (int fd = 0; fd < 64; fd++) {
         snprintf(path, sizeof(path), "/proc/%d/fd/%d", process_pool_pid(b->pool, 0), fd);
@@ -370,8 +370,8 @@ static void test_descriptors(void **state)
     /* Signals that a terminal sends to all are the parent's to judge. */
     kill(process_pool_pid(b->pool, 0), SIGTERM);
     kill(process_pool_pid(b->pool, 0), SIGINT);
-    bench_run_ok(b, 1, "count", "2");
-    assert_int_equal(bench_panics(b), 0);
+    pool_run_ok(b, 1, "count", "2");
+    assert_int_equal(pool_panics(b), 0);
     close(inherited);
 }
 
@@ -416,7 +416,7 @@ static void io_serve(void *arg)
         return;
     io->served = true;
     io->begun = io->seats[0]->strategy->ops->begin(io->seats[0], &io->job.action);
-    bench_submit(io->b, &io->job);
+    pool_submit(io->b, &io->job);
 }
 
 static void io_wake(void *arg)
@@ -431,18 +431,18 @@ static void io_wake(void *arg)
 static void test_seats(void **state)
 {
     PoolBench *b = *state;
-    TestIo io = {.b = b, .begun = WORKER_DONE, .t = bench_command(b, "count")};
+    TestIo io = {.b = b, .begun = WORKER_DONE, .t = pool_command(b, "count")};
     pthread_mutex_init(&io.lock, NULL);
     pthread_cond_init(&io.changed, NULL);
     b->options.processes = 1;
     b->options.io = (WorkerIo){&io, io_open, io_wait, io_serve, io_wake};
-    bench_fill(b, &io.job, VM_ACTION_EXECUTE, 1, io.t);
-    bench_start(b);
+    pool_fill(b, &io.job, VM_ACTION_EXECUTE, 1, io.t);
+    pool_start(b);
     io_wake(&io);
     WAIT_UNTIL(atomic_load(&io.job.completions) == 1);
     assert_int_equal(io.begun, WORKER_NOT_NOW);
-    bench_expect_ok(&io.job, "1");
-    bench_stop(b);
+    pool_expect_ok(&io.job, "1");
+    pool_stop(b);
     template_release(io.t);
     pthread_cond_destroy(&io.changed);
     pthread_mutex_destroy(&io.lock);
@@ -488,7 +488,7 @@ static void test_templates_are_sent_once(void **state)
     int counts[FRAME_TYPES];
     sent_templates_init(&sent);
     for (int i = 0; i < COUNT; i++) {
-        templates[i] = bench_command(b, "count");
+        templates[i] = pool_command(b, "count");
         sent_templates_round(&sent);
         assert_int_equal(sent_templates_use(&sent, templates[i], &out, &ids[i]), SENT_OK);
         /* The first one stays in use and is never forgotten. */
@@ -528,21 +528,21 @@ static void test_many_templates(void **state)
     enum { COUNT = SENT_TEMPLATES_MAX + 200 };
     b->options.processes = 1;
     b->options.limits.mailbox_max = POOL_ACTIONS_MAX;
-    bench_start(b);
+    pool_start(b);
     Job *jobs = calloc(COUNT * 2, sizeof(Job));
     for (int i = 0; i < COUNT; i++) {
-        KhronosTemplate *t = bench_command(b, "count");
-        bench_run(b, &jobs[i], 1, t);
-        bench_run(b, &jobs[COUNT + i], 1, t);
-        bench_wait_for(&jobs[i]);
-        bench_wait_for(&jobs[COUNT + i]);
+        KhronosTemplate *t = pool_command(b, "count");
+        pool_run(b, &jobs[i], 1, t);
+        pool_run(b, &jobs[COUNT + i], 1, t);
+        pool_wait_for(&jobs[i]);
+        pool_wait_for(&jobs[COUNT + i]);
         template_release(t); /* the pool keeps it as long as the child has it */
     }
     for (int i = 0; i < COUNT * 2; i++) {
         assert_int_equal(jobs[i].action.execution.status, KHRONOS_OK);
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
-    assert_int_equal(bench_panics(b), 0);
+    assert_int_equal(pool_panics(b), 0);
     free(jobs);
 }
 

@@ -26,19 +26,19 @@ static void test_poison(void **state)
 {
     PoolBench *b = *state;
     const char *const ways[] = {"kill", "abort", "exit"};
-    bench_start(b);
+    pool_start(b);
     int other = process_pool_pid(b->pool, 1);
     for (int i = 0; i < 3; i++) {
         Job job;
-        KhronosTemplate *t = bench_command(b, ways[i]);
-        bench_run_ok(b, bench_guild_of(0, 2, 1), "count", "1"); /* a new child each time */
-        bench_run_ok(b, bench_guild_of(1, 2, 1), "count", i == 0 ? "1" : i == 1 ? "2" : "3");
-        bench_run(b, &job, bench_guild_of(0, 2, 2), t);
-        bench_expect_broken(&job);
+        KhronosTemplate *t = pool_command(b, ways[i]);
+        pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1"); /* a new child each time */
+        pool_run_ok(b, pool_guild_of(1, 2, 1), "count", i == 0 ? "1" : i == 1 ? "2" : "3");
+        pool_run(b, &job, pool_guild_of(0, 2, 2), t);
+        pool_expect_broken(&job);
         template_release(t);
     }
-    bench_run_ok(b, bench_guild_of(0, 2, 1), "count", "1");
-    assert_int_equal(bench_panics(b), 3);
+    pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1");
+    assert_int_equal(pool_panics(b), 3);
     assert_int_equal(process_pool_pid(b->pool, 1), other);
 }
 
@@ -47,33 +47,33 @@ static void test_redelivery(void **state)
 {
     PoolBench *b = *state;
     enum { COUNT = 50 };
-    bench_start(b);
-    uint64_t guild = bench_guild_of(1, 2, 3);
-    KhronosTemplate *hold = bench_command(b, "hold"), *count = bench_command(b, "count");
+    pool_start(b);
+    uint64_t guild = pool_guild_of(1, 2, 3);
+    KhronosTemplate *hold = pool_command(b, "hold"), *count = pool_command(b, "count");
     Job held, jobs[COUNT];
     atomic_int order = 0;
-    bench_run(b, &held, guild, hold);
+    pool_run(b, &held, guild, hold);
     for (int i = 0; i < COUNT; i++) {
-        bench_fill(b, &jobs[i], VM_ACTION_EXECUTE, guild, count);
+        pool_fill(b, &jobs[i], VM_ACTION_EXECUTE, guild, count);
         jobs[i].order = &order;
-        bench_submit(b, &jobs[i]);
+        pool_submit(b, &jobs[i]);
     }
     Job look; /* that it is answered shows that what was sent before has arrived */
     do {
-        bench_fill(b, &look, VM_ACTION_GET_STATE, guild, NULL);
-        bench_submit(b, &look);
-        bench_wait_for(&look);
+        pool_fill(b, &look, VM_ACTION_GET_STATE, guild, NULL);
+        pool_submit(b, &look);
+        pool_wait_for(&look);
     } while (look.action.info.mail < COUNT + 1);
     kill(process_pool_pid(b->pool, 1), SIGKILL);
-    bench_expect_broken(&held);
+    pool_expect_broken(&held);
     for (int i = 0; i < COUNT; i++) {
         char expected[16];
         snprintf(expected, sizeof(expected), "%d", i + 1);
-        bench_wait_for(&jobs[i]);
+        pool_wait_for(&jobs[i]);
         assert_int_equal(jobs[i].place, i);
-        bench_expect_ok(&jobs[i], expected);
+        pool_expect_ok(&jobs[i], expected);
     }
-    assert_int_equal(bench_panics(b), 1);
+    assert_int_equal(pool_panics(b), 1);
     template_release(hold);
     template_release(count);
 }
@@ -82,16 +82,16 @@ static void test_redelivery(void **state)
 static void test_given_up(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "unstarted-kill");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "unstarted-kill");
     Job job;
-    bench_run(b, &job, bench_guild_of(0, 2, 1), t);
-    bench_wait_for(&job);
+    pool_run(b, &job, pool_guild_of(0, 2, 1), t);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_VM_BROKEN);
     assert_int_equal(job.action.info.reason, VM_PANIC_RECOVERY);
-    bench_job_free(&job);
-    assert_int_equal(bench_panics(b), POOL_LOSSES_MAX);
-    bench_run_ok(b, bench_guild_of(0, 2, 1), "count", "1");
+    pool_job_free(&job);
+    assert_int_equal(pool_panics(b), POOL_LOSSES_MAX);
+    pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1");
     template_release(t);
 }
 
@@ -122,8 +122,8 @@ static void test_kills_under_load(void **state)
     enum { COUNT = 10000, SHARDS = 4 };
     b->options.processes = SHARDS;
     b->options.limits.mailbox_max = COUNT;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "echo");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "echo");
     Job *jobs = calloc(COUNT, sizeof(Job));
     char(*texts)[16] = calloc(COUNT, sizeof(*texts));
     KhronosEvent *events = calloc(COUNT, sizeof(*events));
@@ -133,9 +133,9 @@ static void test_kills_under_load(void **state)
     for (int i = 0; i < COUNT; i++) {
         snprintf(texts[i], sizeof(texts[i]), "%d", i);
         events[i] = (KhronosEvent){.name = {"E", 1}, .data = {texts[i], strlen(texts[i])}};
-        bench_fill(b, &jobs[i], VM_ACTION_EXECUTE, bench_guild_of(i % SHARDS, SHARDS, i % 97), t);
+        pool_fill(b, &jobs[i], VM_ACTION_EXECUTE, pool_guild_of(i % SHARDS, SHARDS, i % 97), t);
         jobs[i].action.execution.event = &events[i];
-        bench_submit(b, &jobs[i]);
+        pool_submit(b, &jobs[i]);
         if (i % 500 == 0)
             usleep(10000);
     }
@@ -160,7 +160,7 @@ static void test_kills_under_load(void **state)
             assert_int_equal(jobs[i].result.length, 0);
             outcomes[gone ? 2 : 1]++;
         }
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
     print_message("%d kills: %d done, %d had started, %d given up\n", killer.kills, outcomes[0],
                   outcomes[1], outcomes[2]);
@@ -178,55 +178,55 @@ static void test_malicious_children(void **state)
     PoolBench *b = *state;
     const char *const ways[] = {"garbage",     "forge-slot",   "forge-result",     "forge-log",
                                 "forge-state", "forge-parent", "forge-unfinished", "close"};
-    bench_start(b);
+    pool_start(b);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(ways); i++) {
         Job job;
-        KhronosTemplate *t = bench_command(b, ways[i]);
-        bench_run(b, &job, bench_guild_of(0, 2, 2), t);
-        bench_expect_broken(&job);
-        assert_int_equal(bench_panics(b), i + 1);
-        bench_run_ok(b, bench_guild_of(0, 2, 1), "count", "1");
+        KhronosTemplate *t = pool_command(b, ways[i]);
+        pool_run(b, &job, pool_guild_of(0, 2, 2), t);
+        pool_expect_broken(&job);
+        assert_int_equal(pool_panics(b), i + 1);
+        pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1");
         template_release(t);
     }
-    assert_int_equal(bench_lines(b), 0);
+    assert_int_equal(pool_lines(b), 0);
 }
 
 static void test_handles_of_lost_vms(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    uint64_t guild = bench_guild_of(0, 2, 9);
-    bench_run_ok(b, guild, "count", "1");
+    pool_start(b);
+    uint64_t guild = pool_guild_of(0, 2, 9);
+    pool_run_ok(b, guild, "count", "1");
     Job job;
-    bench_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.info.state, VM_HEALTHY);
     VmHandle old = {guild, job.action.info.generation};
     assert_int_equal(old.generation, 1);
     kill(process_pool_pid(b->pool, 0), SIGKILL);
-    WAIT_UNTIL(bench_panics(b) == 1);
-    bench_run_ok(b, guild, "count", "1");
-    bench_fill(b, &job, VM_ACTION_DESTROY, guild, NULL);
+    WAIT_UNTIL(pool_panics(b) == 1);
+    pool_run_ok(b, guild, "count", "1");
+    pool_fill(b, &job, VM_ACTION_DESTROY, guild, NULL);
     job.action.handle = old;
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_NOT_FOUND);
-    bench_run_ok(b, guild, "count", "2"); /* its successor was not meant */
-    bench_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_run_ok(b, guild, "count", "2"); /* its successor was not meant */
+    pool_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_true(job.action.info.generation > old.generation);
     VmHandle new_one = {guild, job.action.info.generation};
-    bench_fill(b, &job, VM_ACTION_DESTROY, guild, NULL);
+    pool_fill(b, &job, VM_ACTION_DESTROY, guild, NULL);
     job.action.handle = new_one;
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_DONE);
-    bench_run_ok(b, guild, "count", "1");
+    pool_run_ok(b, guild, "count", "1");
     /* The observer was told of the VM that went with its process, and of the other. */
-    WAIT_UNTIL(bench_broken(b) >= 2);
-    assert_int_equal(bench_broken(b), 2);
+    WAIT_UNTIL(pool_broken(b) >= 2);
+    assert_int_equal(pool_broken(b), 2);
     pthread_mutex_lock(&b->seen.lock);
     assert_int_equal(b->seen.last_reason, VM_EXPLICIT_DESTROY);
     assert_true(b->seen.last_broken.generation == new_one.generation);
@@ -237,14 +237,14 @@ static void test_observer_of_losses(void **state)
 {
     PoolBench *b = *state;
     enum { VMS = 150 };
-    bench_start(b);
+    pool_start(b);
     for (int i = 0; i < VMS; i++)
-        bench_run_ok(b, bench_guild_of(0, 2, i), "count", "1");
-    bench_run_ok(b, bench_guild_of(1, 2, 1), "count", "1");
+        pool_run_ok(b, pool_guild_of(0, 2, i), "count", "1");
+    pool_run_ok(b, pool_guild_of(1, 2, 1), "count", "1");
     kill(process_pool_pid(b->pool, 0), SIGKILL);
-    WAIT_UNTIL(bench_panics(b) == 1);
-    bench_run_ok(b, bench_guild_of(0, 2, 1), "count", "1");
-    assert_int_equal(bench_broken(b), VMS);
+    WAIT_UNTIL(pool_panics(b) == 1);
+    pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1");
+    assert_int_equal(pool_broken(b), VMS);
     assert_int_equal(b->seen.last_reason, VM_PANIC_RECOVERY);
 }
 
@@ -252,24 +252,24 @@ static void test_observer_of_losses(void **state)
 static void test_limits_are_told_again(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    uint64_t guild = bench_guild_of(0, 2, 4);
+    pool_start(b);
+    uint64_t guild = pool_guild_of(0, 2, 4);
     KhronosLimits limits = b->options.limits;
     limits.tasks_max = 4321;
     Job job;
     for (int round = 0; round < 3; round++) {
-        bench_fill(b, &job, VM_ACTION_SET_LIMITS, guild, NULL);
+        pool_fill(b, &job, VM_ACTION_SET_LIMITS, guild, NULL);
         job.action.limits = round < 2 ? &limits : NULL;
         if (round != 1) {
-            bench_submit(b, &job);
-            bench_wait_for(&job);
+            pool_submit(b, &job);
+            pool_wait_for(&job);
             assert_int_equal(job.action.outcome, VM_ACTION_DONE);
         }
         kill(process_pool_pid(b->pool, 0), SIGKILL);
-        WAIT_UNTIL(bench_panics(b) == (uint64_t)round + 1);
-        bench_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
-        bench_submit(b, &job);
-        bench_wait_for(&job);
+        WAIT_UNTIL(pool_panics(b) == (uint64_t)round + 1);
+        pool_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
+        pool_submit(b, &job);
+        pool_wait_for(&job);
         assert_int_equal(job.action.info.limits.tasks_max,
                          round < 2 ? 4321 : b->options.limits.tasks_max);
     }

@@ -17,27 +17,27 @@
 static void test_results(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    bench_run_ok(b, 1, "return 1", "1");
-    bench_run_ok(b, 1, "local event = ... return event.data.n + 1", "2");
-    bench_run_ok(b, 1, "local _, ctx = ... return ctx.guild_id", "\"1\"");
+    pool_start(b);
+    pool_run_ok(b, 1, "return 1", "1");
+    pool_run_ok(b, 1, "local event = ... return event.data.n + 1", "2");
+    pool_run_ok(b, 1, "local _, ctx = ... return ctx.guild_id", "\"1\"");
     for (uint64_t i = 1; i <= 6; i++)
-        bench_run_ok(b, i << 22, "return 'in all shards'", "\"in all shards\"");
+        pool_run_ok(b, i << 22, "return 'in all shards'", "\"in all shards\"");
 }
 
 static void test_files_and_state(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    KhronosTemplate *t = support_template(
-        b->sandbox, "files", 3, "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
+    pool_start(b);
+    KhronosTemplate *t = pool_template(
+        b, "files", 3, "", "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
         "lib/double.luau", "return function(x) return 2 * x end", NULL);
     for (int i = 1; i <= 20; i++) {
         Job job;
         char expected[8];
         snprintf(expected, sizeof(expected), "%d", 2 * i);
-        bench_run(b, &job, 5, t);
-        bench_expect_ok(&job, expected);
+        pool_run(b, &job, 5, t);
+        pool_expect_ok(&job, expected);
     }
     template_release(t);
 }
@@ -45,9 +45,9 @@ static void test_files_and_state(void **state)
 static void expect_failure(PoolBench *b, const char *source, KhronosStatus status, int line)
 {
     Job job;
-    KhronosTemplate *t = bench_command(b, source);
-    bench_run(b, &job, 9, t);
-    bench_wait_for(&job);
+    KhronosTemplate *t = pool_command(b, source);
+    pool_run(b, &job, 9, t);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_DONE);
     assert_int_equal(job.action.execution.status, status);
     assert_int_equal(job.action.execution.line, line);
@@ -55,56 +55,56 @@ static void expect_failure(PoolBench *b, const char *source, KhronosStatus statu
         assert_string_equal(job.action.execution.path, "init.luau");
     assert_true(job.action.execution.message.length > 0);
     assert_int_equal(job.result.length, 0);
-    bench_job_free(&job);
+    pool_job_free(&job);
     template_release(t);
 }
 
 static void test_failures(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
+    pool_start(b);
     expect_failure(b, "\n\nreturn return", KHRONOS_COMPILE_ERROR, 3);
     expect_failure(b, "\nerror('no')", KHRONOS_RUNTIME_ERROR, 2);
     expect_failure(b, "return function() end", KHRONOS_INVALID_RESULT, 0);
     Job job;
-    KhronosTemplate *t = bench_command(b, "local s = {} while true do s[#s + 1] = {} end");
-    bench_run(b, &job, 9, t);
-    bench_wait_for(&job);
+    KhronosTemplate *t = pool_command(b, "local s = {} while true do s[#s + 1] = {} end");
+    pool_run(b, &job, 9, t);
+    pool_wait_for(&job);
     assert_int_equal(job.action.execution.status, KHRONOS_MEMORY_LIMIT);
     assert_int_equal(job.action.info.reason, VM_MEMORY_LIMIT_EXCEEDED);
-    bench_job_free(&job);
+    pool_job_free(&job);
     template_release(t);
-    bench_run_ok(b, 9, "return 'and a new one'", "\"and a new one\"");
-    assert_int_equal(bench_panics(b), 0); /* a VM was lost, no process */
-    WAIT_UNTIL(bench_broken(b) == 1);
+    pool_run_ok(b, 9, "return 'and a new one'", "\"and a new one\"");
+    assert_int_equal(pool_panics(b), 0); /* a VM was lost, no process */
+    WAIT_UNTIL(pool_broken(b) == 1);
 }
 
 static void test_control(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "print('it waits') task.wait(1000)");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "print('it waits') task.wait(1000)");
     Job waiting, job;
-    bench_run(b, &waiting, 9, t);
-    WAIT_UNTIL(bench_lines(b) == 1);
-    bench_fill(b, &job, VM_ACTION_GET_STATE, 9, NULL);
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_run(b, &waiting, 9, t);
+    WAIT_UNTIL(pool_lines(b) == 1);
+    pool_fill(b, &job, VM_ACTION_GET_STATE, 9, NULL);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.info.state, VM_HEALTHY);
     assert_true(job.action.info.account.live_bytes > 0);
-    bench_fill(b, &job, VM_ACTION_CANCEL, 9, NULL);
+    pool_fill(b, &job, VM_ACTION_CANCEL, 9, NULL);
     job.action.execution_id = "x";
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_DONE);
-    bench_wait_for(&waiting);
+    pool_wait_for(&waiting);
     assert_int_equal(waiting.action.execution.status, KHRONOS_CANCELLED);
-    bench_job_free(&waiting);
-    bench_fill(b, &job, VM_ACTION_DESTROY, 9, NULL);
-    bench_submit(b, &job);
-    bench_wait_for(&job);
+    pool_job_free(&waiting);
+    pool_fill(b, &job, VM_ACTION_DESTROY, 9, NULL);
+    pool_submit(b, &job);
+    pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_DONE);
-    WAIT_UNTIL(bench_broken(b) == 1);
+    WAIT_UNTIL(pool_broken(b) == 1);
     template_release(t);
 }
 
@@ -113,21 +113,21 @@ static void test_sources_that_are_gone(void **state)
 {
     PoolBench *b = *state;
     luau_Diagnostic diagnostic;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "return 1");
+    pool_start(b);
+    KhronosTemplate *t = support_template(b->sandbox, "dropped", 1, "init.luau", "return 'unseen'",
+                                          NULL);
     assert_non_null(template_module(t, 0, &diagnostic));
     Job job;
-    bench_run(b, &job, 9, t);
-    bench_wait_for(&job);
+    pool_run(b, &job, 9, t);
+    pool_wait_for(&job);
     assert_int_equal(job.action.execution.status, KHRONOS_INTERNAL);
     assert_non_null(strstr(strbuf_cstr(&job.action.execution.message), "sources were not kept"));
-    bench_job_free(&job);
+    pool_job_free(&job);
     template_release(t);
-    t = bench_command(b, "return 1");
-    template_keepsources(t);
+    t = pool_command(b, "return 1");
     assert_non_null(template_module(t, 0, &diagnostic));
-    bench_run(b, &job, 9, t);
-    bench_expect_ok(&job, "1");
+    pool_run(b, &job, 9, t);
+    pool_expect_ok(&job, "1");
     template_release(t);
 }
 
@@ -136,39 +136,39 @@ static void test_killed_while_it_runs(void **state)
 {
     PoolBench *b = *state;
     const char *const sources[] = {"print('on') while true do end", "print('on') task.wait(1000)"};
-    bench_start(b);
+    pool_start(b);
     for (int i = 0; i < 2; i++) {
-        KhronosTemplate *t = bench_command(b, sources[i]);
+        KhronosTemplate *t = pool_command(b, sources[i]);
         Job running, other;
-        bench_run(b, &running, bench_guild_of(0, 2, 1), t);
-        WAIT_UNTIL(bench_lines(b) == i + 1);
-        KhronosTemplate *quick = bench_command(b, "return 'elsewhere'");
-        bench_run(b, &other, bench_guild_of(1, 2, 1), quick);
-        bench_expect_ok(&other, "\"elsewhere\"");
+        pool_run(b, &running, pool_guild_of(0, 2, 1), t);
+        WAIT_UNTIL(pool_lines(b) == i + 1);
+        KhronosTemplate *quick = pool_command(b, "return 'elsewhere'");
+        pool_run(b, &other, pool_guild_of(1, 2, 1), quick);
+        pool_expect_ok(&other, "\"elsewhere\"");
         kill(process_pool_pid(b->pool, 0), SIGKILL);
-        bench_expect_broken(&running);
-        bench_run_ok(b, bench_guild_of(0, 2, 1), "return 'again'", "\"again\"");
-        assert_int_equal(bench_lines(b), i + 1);
+        pool_expect_broken(&running);
+        pool_run_ok(b, pool_guild_of(0, 2, 1), "return 'again'", "\"again\"");
+        assert_int_equal(pool_lines(b), i + 1);
         template_release(quick);
         template_release(t);
     }
-    assert_int_equal(bench_panics(b), 2);
+    assert_int_equal(pool_panics(b), 2);
 }
 
 static void test_stop_while_it_runs(void **state)
 {
     PoolBench *b = *state;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "print('on') while true do end");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "print('on') while true do end");
     Job jobs[2];
     for (int i = 0; i < 2; i++)
-        bench_run(b, &jobs[i], bench_guild_of(i, 2, 1), t);
-    WAIT_UNTIL(bench_lines(b) == 2);
-    bench_stop(b);
+        pool_run(b, &jobs[i], pool_guild_of(i, 2, 1), t);
+    WAIT_UNTIL(pool_lines(b) == 2);
+    pool_stop(b);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(jobs[i].action.outcome, VM_ACTION_DONE);
         assert_int_equal(jobs[i].action.execution.status, KHRONOS_BROKEN);
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
     template_release(t);
 }
@@ -180,21 +180,21 @@ static void test_kills_under_load(void **state)
     PoolBench *b = *state;
     enum { COUNT = 2000, GUILDS = 50 };
     b->options.limits.mailbox_max = COUNT;
-    bench_start(b);
-    KhronosTemplate *t = bench_command(b, "local _, ctx = ... return ctx.guild_id");
+    pool_start(b);
+    KhronosTemplate *t = pool_command(b, "local _, ctx = ... return ctx.guild_id");
     Job *jobs = calloc(COUNT, sizeof(Job));
     for (int i = 0; i < COUNT; i++) {
-        bench_run(b, &jobs[i], bench_guild_of(i % 2, 2, i % GUILDS), t);
+        pool_run(b, &jobs[i], pool_guild_of(i % 2, 2, i % GUILDS), t);
         int pid = process_pool_pid(b->pool, 0);
         if (i % 400 == 399 && pid > 0)
             kill(pid, SIGKILL);
         if (i % 100 == 0)
-            bench_wait_for(&jobs[i]);
+            pool_wait_for(&jobs[i]);
     }
     assert_true(b->pool->ops->drain(b->pool, 300 * CLOCK_NS_PER_S));
     for (int i = 0; i < COUNT; i++) {
         char expected[32];
-        uint64_t guild = bench_guild_of(i % 2, 2, i % GUILDS);
+        uint64_t guild = pool_guild_of(i % 2, 2, i % GUILDS);
         snprintf(expected, sizeof(expected), "\"%llu\"", (unsigned long long)guild);
         assert_int_equal(atomic_load(&jobs[i].completions), 1);
         bool ok = jobs[i].action.outcome == VM_ACTION_DONE &&
@@ -203,7 +203,7 @@ static void test_kills_under_load(void **state)
             assert_string_equal(strbuf_cstr(&jobs[i].result), expected);
         else
             assert_int_equal(i % 2, 0); /* the other child was left in peace */
-        bench_job_free(&jobs[i]);
+        pool_job_free(&jobs[i]);
     }
     free(jobs);
     template_release(t);

@@ -107,7 +107,7 @@ void start(Bench *b)
         fail_msg("%s", error);
 }
 
-int bench_setup(void **state)
+int worker_bench_setup(void **state)
 {
     WorkerStrategy strategy = *(WorkerStrategy *)*state;
     Bench *b = calloc(1, sizeof(*b));
@@ -128,7 +128,7 @@ void stop(Bench *b)
     assert_int_equal(atomic_load(&b->world.under_way), 0);
 }
 
-int bench_teardown(void **state)
+int worker_bench_teardown(void **state)
 {
     Bench *b = *state;
     if (b->worker)

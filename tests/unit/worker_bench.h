@@ -45,9 +45,9 @@ VmInfo get_info(Bench *b, uint64_t guild_id);
 void expect_state(Bench *b, uint64_t guild_id, VmState state, VmBrokenReason reason,
                   uint64_t generation);
 void start(Bench *b);
-int bench_setup(void **state);
+int worker_bench_setup(void **state);
 void stop(Bench *b);
-int bench_teardown(void **state);
+int worker_bench_teardown(void **state);
 
 /* Polls a condition over the bench; a generous bound instead of a judgement about time. */
 #define EVENTUALLY(condition)                                                                      \
@@ -63,9 +63,9 @@ int bench_teardown(void **state);
 
 /* A test for each strategy that runs guilds on threads; `strategies` is in scope. */
 #define EACH_STRATEGY(test)                                                                        \
-    {"thread-pool: " #test, test, bench_setup, bench_teardown, &strategies[0]},                    \
+    {"thread-pool: " #test, test, worker_bench_setup, worker_bench_teardown, &strategies[0]},                    \
     {                                                                                              \
-        "thread-per-guild: " #test, test, bench_setup, bench_teardown, &strategies[1]              \
+        "thread-per-guild: " #test, test, worker_bench_setup, worker_bench_teardown, &strategies[1]              \
     }
 
 #endif

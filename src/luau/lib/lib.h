@@ -13,6 +13,7 @@
 #ifndef LUAU_LIB_H
 #define LUAU_LIB_H
 
+#include "luau/bytes.h"
 #include "luau/call.h"
 #include "luau/fiber.h"
 #include "luau/luau.h"
@@ -41,7 +42,7 @@ int luaB_inext(lua_State *L);
 
 enum {
     LIB_POLL_STEPS = 4096,           /* turns of a cheap loop between two polls */
-    LIB_POLL_BYTES = 1 << 20,        /* bytes moved or filled between two polls */
+    LIB_POLL_BYTES = 1 << 18,        /* bytes moved or filled between two polls */
     LIB_RESERVE_BYTES = 64 * 1024    /* from this size on an allocation is announced (heap.h) */
 };
 

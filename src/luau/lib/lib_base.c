@@ -10,7 +10,7 @@ static int base_assert(lua_State *L)
 {
     luaL_checkany(L, 1);
     if (BASE_UNLIKELY(val_isfalsy(lib_arg(L, 1))))
-        luaL_error(L, "%s", luaL_optstring(L, 2, "assertion failed!"));
+        luaL_error(L, "%.512s", luaL_optstring(L, 2, "assertion failed!")); /* shown: 511 */
     return lib_argcount(L);
 }
 

@@ -322,7 +322,7 @@ int luStr_format(lua_State *L)
     luaL_Strbuf b;
     luaL_buffinit(L, &b);
     for (int directives = 1;; directives++) {
-        const char *percent = memchr(p, '%', (size_t)(end - p));
+        const char *percent = luY_find(p, '%', (size_t)(end - p));
         luaL_addlstring(&b, p, (size_t)((percent ? percent : end) - p));
         if (!percent)
             break;

@@ -17,7 +17,8 @@
 
 enum {
     MATCH_DEPTH_MAX = 200,
-    SET_TESTS_DIRECT = 16 /* tests of a set before its bitmap is made */
+    SET_TESTS_DIRECT = 16, /* tests of a set before its bitmap is made */
+    SET_LONG = 1024        /* bytes of a set from which on each test counts as work */
 };
 
 void luStr_matchinit(Match *m, lua_State *L, const char *s, size_t length, const char *p,
@@ -120,14 +121,16 @@ static const char *item_end(Match *m, const char *p)
 }
 
 /* Is c in the set from `[` at p to `]` at last? */
-static bool set_has(const char *p, const char *last, unsigned char c)
+static bool set_has(Match *m, const char *p, const char *last, unsigned char c)
 {
-    bool found = true;
+    bool found = true, is_long = last - p > SET_LONG;
     if (p[1] == '^') {
         found = false;
         p++;
     }
     while (++p < last) {
+        if (BASE_UNLIKELY(is_long))
+            match_spend(m, 1);
         if (*p == '%') {
             p++;
             if (class_has((unsigned char)*p, c))
@@ -177,12 +180,12 @@ static void set_make_bits(Match *m, uint8_t bits[32], const char *p, const char 
 }
 
 /* Does the item from p to end match c? */
-static bool item_test(const char *p, const char *end, unsigned char c)
+static bool item_test(Match *m, const char *p, const char *end, unsigned char c)
 {
     switch (*p) {
     case '.': return true;
     case '%': return class_has((unsigned char)p[1], c);
-    case '[': return set_has(p, end - 1, c);
+    case '[': return set_has(m, p, end - 1, c);
     default: return (unsigned char)*p == c;
     }
 }
@@ -275,7 +278,7 @@ static bool item_has(Match *m, const Item *item, unsigned char c)
     if (item_has_bits(item))
         return item_test_bits(item, c);
     item_count_tests(m, item, 1);
-    return set_has(item->p, item->end - 1, c);
+    return set_has(m, item->p, item->end - 1, c);
 }
 
 /* The end of the bytes in s..end that are in the set, or are not. */
@@ -286,7 +289,7 @@ static const char *item_scan_set(Match *m, const Item *item, const char *s, cons
         slot_take(item->slot, item->p);
         const char *from = s, *last = item->end - 1;
         while (s < end && s - from < SET_TESTS_DIRECT &&
-               set_has(item->p, last, (unsigned char)*s) == has)
+               set_has(m, item->p, last, (unsigned char)*s) == has)
             s++;
         item_count_tests(m, item, (int)(s - from) + 1);
         if (s - from < SET_TESTS_DIRECT)
@@ -462,7 +465,7 @@ static const char *match_frontier(Match *m, const char *s, const char *p, const 
     const char *last = *rest - 1;
     unsigned char before = s == m->start ? 0 : (unsigned char)s[-1];
     unsigned char after = s == m->end ? 0 : (unsigned char)*s;
-    return !set_has(p, last, before) && set_has(p, last, after) ? s : NULL;
+    return !set_has(m, p, last, before) && set_has(m, p, last, after) ? s : NULL;
 }
 
 static const char *match_back_reference(Match *m, const char *s, char digit)
@@ -489,7 +492,7 @@ static const char *match_back_reference(Match *m, const char *s, char digit)
 static const char *match_item(Match *m, const char *s, const char *p, const char **rest)
 {
     const char *end = item_end(m, p), *result;
-    bool matches = s < m->end && item_test(p, end, (unsigned char)*s);
+    bool matches = s < m->end && item_test(m, p, end, (unsigned char)*s);
     *rest = end + 1;
     switch (*end) {
     case '?':

@@ -335,7 +335,7 @@ int luStr_unpack(lua_State *L)
             break;
         }
         case OPTION_ZSTRING: {
-            const char *nul = memchr(p, '\0', length - at);
+            const char *nul = luY_find(p, '\0', length - at);
             luaL_argcheck(L, nul, 2, "unfinished string for format 'z'");
             lua_pushlstring(L, p, (size_t)(nul - p));
             size = (size_t)(nul - p) + 1;

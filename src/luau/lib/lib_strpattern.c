@@ -153,7 +153,7 @@ static void add_template(Substitution *sub, const char *s, const char *end)
 {
     const char *p = sub->text, *text_end = p + sub->text_length;
     for (;;) {
-        const char *percent = memchr(p, '%', (size_t)(text_end - p));
+        const char *percent = luY_find(p, '%', (size_t)(text_end - p));
         luaL_addlstring(&sub->b, p, (size_t)((percent ? percent : text_end) - p));
         if (!percent)
             return;
@@ -216,7 +216,7 @@ int luStr_gsub(lua_State *L)
                      3, "string/function/table");
     if (sub.type == LUA_TNUMBER || sub.type == LUA_TSTRING) {
         sub.text = luStr_check(L, 3, &sub.text_length);
-        sub.plain = !memchr(sub.text, '%', sub.text_length);
+        sub.plain = !luY_find(sub.text, '%', sub.text_length);
     }
     bool anchored = *p == '^';
     luStr_matchinit(&sub.m, L, s, length, p, pattern_length);

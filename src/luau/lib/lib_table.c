@@ -224,6 +224,8 @@ BASE_INLINE void copy_short(char *to, const char *from, size_t length)
 static int concat_short(const Concat *c, char *text, size_t room)
 {
     size_t length = 0;
+    if (c->last - c->first >= (int64_t)room) /* they may all be empty */
+        return -1;
     for (int64_t i = c->first; i <= c->last; i++) {
         Value v = lib_geti(c->t, (int)i);
         size_t separator_length = i < c->last ? c->separator_length : 0;
