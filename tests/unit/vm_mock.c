@@ -268,6 +268,12 @@ static bool mock_isbroken(void *arg)
     return result;
 }
 
+static KhronosStatus mock_broken_status(void *arg)
+{
+    (void)arg;
+    return KHRONOS_INTERNAL; /* unless an execution says why */
+}
+
 static bool mock_keeps_store(void *arg)
 {
     MockVm *vm = enter(arg);
@@ -369,6 +375,7 @@ void mock_ops(VmOps *ops, MockWorld *world)
         .due_ns = mock_due_ns,
         .isparked = mock_isparked,
         .isbroken = mock_isbroken,
+        .broken_status = mock_broken_status,
         .keeps_store = mock_keeps_store,
         .executions = mock_executions,
         .tasks = mock_tasks,
