@@ -55,6 +55,7 @@ struct ApiCall {
     size_t result_start;
     char execution_id[RANDOM_ID_SIZE]; /* that runs, or is to be cancelled */
     char template_name[TEMPLATE_NAME_MAX + 1];
+    uint32_t version; /* of that template */
     /* -- under the lock of the calls (calls.h) -- */
     void (*timeout)(ApiCall *call);
     uint64_t deadline_ns;

@@ -106,22 +106,36 @@ void calls_ended(CallTable *table, ApiCall *call)
     pthread_mutex_unlock(&table->lock);
 }
 
-bool calls_find(CallTable *table, const char *id, size_t length, RunningExecution *found)
+static bool copy_if(const ApiCall *call, const char *id, RunningExecution *found)
+{
+    if (!call || memcmp(call->execution_id, id, RANDOM_ID_SIZE - 1) != 0)
+        return false;
+    *found = (RunningExecution){.guild_id = call->request.guild_id, .version = call->version};
+    memcpy(found->template_name, call->template_name, sizeof(found->template_name));
+    return true;
+}
+
+/* From its loop an execution goes to the table, and is in both for a moment: looked for in this
+ * order it is found. */
+bool calls_find(ApiServer *server, const char *id, size_t length, RunningExecution *found)
 {
     uint64_t key = length == RANDOM_ID_SIZE - 1 ? key_of(id) : 0;
-    pthread_mutex_lock(&table->lock);
-    ApiCall *call = key != 0 ? idmap_get(&table->running, key) : NULL;
-    if (call && memcmp(call->execution_id, id, length) != 0)
-        call = NULL;
-    if (call) {
-        *found = (RunningExecution){
-            .guild_id = call->request.guild_id,
-            .version = template_version(call->action.execution.template_version),
-        };
-        memcpy(found->template_name, call->template_name, sizeof(found->template_name));
+    bool is_there = false;
+    ApiLoop *loop;
+    if (key == 0)
+        return false;
+    for (int i = 0; !is_there && (loop = server_loop(server, i)) != NULL; i++) {
+        pthread_mutex_lock(&loop->lock);
+        is_there = copy_if(loop->begins, id, found);
+        pthread_mutex_unlock(&loop->lock);
     }
+    if (is_there)
+        return true;
+    CallTable *table = server_calls(server);
+    pthread_mutex_lock(&table->lock);
+    is_there = copy_if(idmap_get(&table->running, key), id, found);
     pthread_mutex_unlock(&table->lock);
-    return call != NULL;
+    return is_there;
 }
 
 /* Takes the calls whose time is up out of the list. */

@@ -15,6 +15,7 @@
 #include "khronos/template.h"
 
 typedef struct ApiCall ApiCall;
+typedef struct ApiServer ApiServer;
 
 /* Of executions that run, with the bodies that they hold. */
 enum { CALLS_RUNNING_MAX = 100000 };
@@ -47,7 +48,7 @@ void calls_leave(CallTable *table, ApiCall *call);
 void calls_ended(CallTable *table, ApiCall *call);
 /* Answers those whose time is up. */
 void calls_expire(CallTable *table, uint64_t now_ns);
-/* False: none runs under that id. */
-bool calls_find(CallTable *table, const char *id, size_t length, RunningExecution *found);
+/* Of this table or, in its first slice, on one of the loops. False: none runs under that id. */
+bool calls_find(ApiServer *server, const char *id, size_t length, RunningExecution *found);
 
 #endif

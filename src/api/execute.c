@@ -183,9 +183,12 @@ bool execute_start(ApiCall *call)
     begin_response(call, t);
     fill_action(call, t);
     call->executes = true;
+    call->version = template_version(t);
     call_retain(call); /* for the action */
+    loop_begins(call->loop, call);
     WorkerBegun begun = worker_begin(call->loop->seat, &call->action);
     if (begun == WORKER_DONE) {
+        loop_begins(call->loop, NULL);
         answer(call);
         end_action(call);
         call_release(call);
@@ -193,6 +196,8 @@ bool execute_start(ApiCall *call)
     }
     if (begun == WORKER_NOT_NOW)
         worker_post(call->loop->seat, &call->action);
-    return call_wait(call, clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS,
-                     on_timeout);
+    bool waits = call_wait(call, clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS,
+                           on_timeout);
+    loop_begins(call->loop, NULL); /* now it is in the table, or over */
+    return waits;
 }

@@ -59,8 +59,8 @@ bool execution_get(ApiCall *call)
     int index;
     RunningExecution running;
     size_t length = strlen(call->id);
-    /* In this order: what ends meanwhile is with the dispatcher before it leaves the table. */
-    if (calls_find(server_calls(call->server), call->id, length, &running)) {
+    /* In this order: what ends meanwhile is with the dispatcher before it leaves the calls. */
+    if (calls_find(call->server, call->id, length, &running)) {
         put_running(&call->response, call->id, &running);
         call_succeed(call, 200);
         return false;
@@ -125,7 +125,7 @@ bool execution_cancel(ApiCall *call)
     RunningExecution running;
     size_t length = strlen(call->id);
     call_retain(call); /* for the action, or the dispatcher */
-    if (calls_find(server_calls(call->server), call->id, length, &running)) {
+    if (calls_find(call->server, call->id, length, &running)) {
         memcpy(call->execution_id, call->id, length + 1);
         call->action = (LuaVmAction){
             .type = VM_ACTION_CANCEL,

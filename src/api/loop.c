@@ -192,6 +192,13 @@ void loop_resume(ApiLoop *loop, ApiCall *call)
         loop_wake(loop);
 }
 
+void loop_begins(ApiLoop *loop, ApiCall *call)
+{
+    pthread_mutex_lock(&loop->lock);
+    loop->begins = call;
+    pthread_mutex_unlock(&loop->lock);
+}
+
 static void resume_answered(ApiLoop *loop)
 {
     pthread_mutex_lock(&loop->lock);

@@ -72,10 +72,10 @@ static void print_help(void)
          "  --idle-destroy S     and its VM is ended; 0: never (600)\n"
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
-         "POST /execute runs a template, GET /healthz tells that the server lives. Templates\n"
-         "are read again when they change. SIGTERM and SIGINT end the server once what runs\n"
-         "is done (30 s at most); a second one ends it at once. The log is on standard error,\n"
-         "a JSON object a line.");
+         "POST /execute runs a template, POST /guilds/GUILD/events those that are subscribed to\n"
+         "an event; docs/http-api.md has the rest. Templates are read again when they change.\n"
+         "SIGTERM and SIGINT end the server once what runs is done (30 s at most); a second\n"
+         "one ends it at once. The log is on standard error, a JSON object a line.");
 }
 
 /* ---- Shutting down ----------------------------------------------------------------------------

@@ -200,7 +200,7 @@ static BASE_NORETURN void jump(Global_ *g, Activation *act, int status)
 {
     act->status = status;
     g->activation = act;
-    _longjmp(act->jump, 1);
+    longjmp(act->jump, 1); /* (of _setjmp: no signal mask.) ThreadSanitizer knows only this name */
 }
 
 /* The frame or activation that will catch an error raised now on L, if it has a handler. */

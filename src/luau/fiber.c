@@ -70,8 +70,8 @@ typedef struct Context {
     size_t stack_bytes;
 #endif
 #ifdef WITH_TSAN
-    void *tsan; /* where it was left: of a big stack, when it was left from there */
-    void *made; /* its own, to be destroyed; NULL: an OS thread's */
+    void *tsan;      /* its fiber for the stack that the context was left on */
+    void *tsan_made; /* and for the one that it was started on */
 #endif
 } Context;
 
@@ -198,7 +198,7 @@ static void start_on(NativeStack *stack, struct Launch *start)
                                    start->self->stack_bytes);
 #endif
 #ifdef WITH_TSAN
-    start->self->tsan = start->self->made = __tsan_create_fiber(0);
+    start->self->tsan = start->self->tsan_made = __tsan_create_fiber(0);
     start->back->tsan = __tsan_get_current_fiber();
 #endif
     if (_setjmp(start->back->jump) == 0) {
@@ -216,7 +216,7 @@ static void start_on(NativeStack *stack, struct Launch *start)
 static void context_ended(Context *context)
 {
 #ifdef WITH_TSAN
-    __tsan_destroy_fiber(context->made);
+    __tsan_destroy_fiber(context->tsan_made);
 #else
     (void)context;
 #endif
