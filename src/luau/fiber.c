@@ -758,6 +758,6 @@ int luau_pollkill(lua_State *L)
 
 void luY_pause(void)
 {
-    if (current_fiber)
+    if (current_fiber && !current_fiber->escaped) /* what an escape drops is freed at one go */
         luau_pollkill(current_fiber->L);
 }

@@ -11,7 +11,7 @@ import time
 
 from common import ERROR, FACTOR, MEMORY, PROBLEMS, SECRETS, TIMEOUT, Quiet, expect, start
 
-CPU_MS, MEMORY_MIB, AT_ONCE = int(100 * FACTOR), 4, 16
+CPU_MS, MEMORY_MIB, AT_ONCE = int(60 * FACTOR), 4, 16
 
 ATTACKS = {
     # -- processor time
