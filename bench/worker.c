@@ -7,7 +7,8 @@
  *             wait for their result, without the spinners and beside them.
  * flood       the same 200 guilds while one guild is sent events without end.
  * throughput  dispatch -> run -> result with a small event, from completion to next submission.
- * memory      guilds that are created, run once and destroyed: what the process keeps. */
+ * memory      guilds that are created, run once and destroyed: what the process keeps.
+ * idle        what a guild takes that ran once and then does nothing. */
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -27,6 +28,8 @@ enum {
     FLOOD_EVENTS = 100000,
     WINDOW = 128, /* actions under way in `throughput` */
     MEMORY_GUILDS = 1000000,
+    IDLE_GUILDS = 100000,
+    SETTLE_S = 2,       /* an idle worker gives memory back within a second */
     QUIET_FIRST = 1000, /* guild ids */
     FLOOD_GUILD = 999999,
     MEMORY_FIRST = 10000000
@@ -349,9 +352,8 @@ static void pair_done(Job *job)
     atomic_fetch_sub(&pair->left, 1);
 }
 
-static void live_and_die(Bench *b, long guilds, uint64_t first, atomic_long *errors)
+static void live_and_die(Bench *b, Pair *pairs, long guilds, uint64_t first, atomic_long *errors)
 {
-    Pair *pairs = calloc(WINDOW, sizeof(*pairs));
     for (long i = 0; i < guilds; i++) {
         Pair *pair = &pairs[i % WINDOW];
         while (atomic_load(&pair->left) > 0)
@@ -372,18 +374,20 @@ static void live_and_die(Bench *b, long guilds, uint64_t first, atomic_long *err
         strbuf_free(&pairs[i].run.result);
         strbuf_free(&pairs[i].destroy.result);
     }
-    free(pairs);
 }
 
 static void bench_memory(Bench *b)
 {
     atomic_long errors = 0;
+    Pair *pairs = calloc(WINDOW, sizeof(*pairs)); /* the same memory before and after */
     start(b);
-    live_and_die(b, 20000, MEMORY_FIRST, &errors);
+    live_and_die(b, pairs, 20000, MEMORY_FIRST, &errors);
+    sleep(SETTLE_S);
     double before = resident_mib();
     uint64_t began = clock_monotonic_ns();
-    live_and_die(b, MEMORY_GUILDS, MEMORY_FIRST + 1, &errors);
+    live_and_die(b, pairs, MEMORY_GUILDS, MEMORY_FIRST + 1, &errors);
     double took = (double)(clock_monotonic_ns() - began) / 1e9;
+    sleep(SETTLE_S);
     double after = resident_mib();
     WorkerStats stats;
     worker_stats(b->worker, &stats);
@@ -392,6 +396,39 @@ static void bench_memory(Bench *b)
            MEMORY_GUILDS, took, before, after, 100 * (after - before) / before,
            (unsigned long long)stats.guilds, (unsigned long long)stats.vms, atomic_load(&errors));
     stop(b);
+    free(pairs);
+}
+
+/* ---- Idle guilds ------------------------------------------------------------------------------
+ */
+
+static void bench_idle(Bench *b)
+{
+    b->options.shrink_idle_ns = 2 * CLOCK_NS_PER_S;
+    start(b);
+    Latencies l = {0};
+    Job *jobs = calloc(WINDOW, sizeof(*jobs));
+    double before = resident_mib();
+    for (int i = 0; i < IDLE_GUILDS; i++) {
+        Job *job = &jobs[i % WINDOW];
+        while (atomic_load(&job->busy))
+            usleep(20);
+        atomic_store(&job->busy, true);
+        atomic_fetch_add(&l.pending, 1);
+        job->done = quiet_done;
+        job->owner = &l;
+        submit(b, job, VM_ACTION_EXECUTE, SHARD(MEMORY_FIRST) + (uint64_t)i, b->small);
+    }
+    while (atomic_load(&l.pending) > 0)
+        usleep(1000);
+    double busy = resident_mib();
+    sleep(2 * SETTLE_S + 2);
+    double idle = resident_mib();
+    double kib = 1024.0 / IDLE_GUILDS;
+    printf("idle: %d guilds that ran once: %.1f KiB resident each, %.1f KiB once idle; errors %d\n",
+           IDLE_GUILDS, (busy - before) * kib, (idle - before) * kib, atomic_load(&l.errors));
+    stop(b);
+    free_jobs(jobs, WINDOW);
 }
 
 /* ---- Main -------------------------------------------------------------------------------------
@@ -415,7 +452,7 @@ static int whole_number(const char *text)
 static void usage(void)
 {
     fprintf(stderr, "usage: worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] "
-                    "[fairness] [flood] [throughput] [memory]\n");
+                    "[fairness] [flood] [throughput] [memory] [idle]\n");
     exit(2);
 }
 
@@ -427,7 +464,8 @@ int main(int argc, char **argv)
     } parts[] = {{"fairness", bench_fairness},
                  {"flood", bench_flood},
                  {"throughput", bench_throughput},
-                 {"memory", bench_memory}};
+                 {"memory", bench_memory},
+                 {"idle", bench_idle}};
     if (worker_is_child(argc, argv))
         return worker_child_main(argc, argv, make_sandbox);
     Bench b = {.seconds = 5, .sandbox = make_sandbox()};
