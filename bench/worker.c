@@ -1,7 +1,6 @@
 /* worker.c: the worker inside one process: fairness, floods, throughput, memory.
  *
- *     worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] [fairness] [flood] [throughput]
- * [memory]
+ *     worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] [PART...]
  *
  * fairness    64 guilds spin forever; 200 others get an event every 20 ms each. Prints what these
  *             wait for their result, without the spinners and beside them.
