@@ -307,6 +307,17 @@ static void forget_template(Child *child, FrameReader *payload)
     template_release(idmap_remove(&child->templates, id));
 }
 
+/* What it asks is whether this loop goes round. */
+static void answer_ping(Child *child, FrameReader *payload)
+{
+    uint64_t number;
+    if (!frame_read_number(payload, &number))
+        give_up(EXIT_PROTOCOL, "the parent's message is malformed");
+    pthread_mutex_lock(&child->lock);
+    need(frame_put_number(&child->out, FRAME_PONG, number));
+    pthread_mutex_unlock(&child->lock);
+}
+
 /* The frame is copied, and read where it will stay. */
 static ChildAction *copy_action(const FrameReader *payload)
 {
@@ -369,6 +380,7 @@ static void on_frame(Child *child, FrameType type, FrameReader *payload)
     case FRAME_TEMPLATE: take_template(child, payload); return;
     case FRAME_FORGET: forget_template(child, payload); return;
     case FRAME_ACTION: take_action(child, payload); return;
+    case FRAME_PING: answer_ping(child, payload); return;
     case FRAME_STOP: stop_strategy(child); return;
     default: give_up(EXIT_PROTOCOL, "a message from the parent is of an unknown kind");
     }

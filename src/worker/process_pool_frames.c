@@ -283,6 +283,15 @@ static bool on_stats(ChildLife *life, FrameReader *payload)
     return true;
 }
 
+static bool on_pong(ChildLife *life, FrameReader *payload)
+{
+    uint64_t number;
+    if (!frame_read_number(payload, &number) || !life->asked || number != life->pings)
+        return false;
+    life->asked = false;
+    return true;
+}
+
 static bool on_frame(ChildLife *life, FrameType type, FrameReader *payload)
 {
     switch (type) {
@@ -293,6 +302,7 @@ static bool on_frame(ChildLife *life, FrameType type, FrameReader *payload)
     case FRAME_LOG_DROPPED: return on_log_dropped(life, payload);
     case FRAME_STATE: return on_state(life, payload);
     case FRAME_STATS: return on_stats(life, payload);
+    case FRAME_PONG: return on_pong(life, payload);
     default: return false;
     }
 }

@@ -33,7 +33,7 @@ static void test_files_and_state(void **state)
         b, "files", 3, "", "init.luau", "n = (n or 0) + 1 return require('./lib/double')(n)",
         "lib/double.luau", "return function(x) return 2 * x end", NULL);
     for (int i = 1; i <= 20; i++) {
-        Job job;
+        static Job job;
         char expected[8];
         snprintf(expected, sizeof(expected), "%d", 2 * i);
         pool_run(b, &job, 5, t);
@@ -44,7 +44,7 @@ static void test_files_and_state(void **state)
 
 static void expect_failure(PoolBench *b, const char *source, KhronosStatus status, int line)
 {
-    Job job;
+    static Job job;
     KhronosTemplate *t = pool_command(b, source);
     pool_run(b, &job, 9, t);
     pool_wait_for(&job);
@@ -66,7 +66,7 @@ static void test_failures(void **state)
     expect_failure(b, "\n\nreturn return", KHRONOS_COMPILE_ERROR, 3);
     expect_failure(b, "\nerror('no')", KHRONOS_RUNTIME_ERROR, 2);
     expect_failure(b, "return function() end", KHRONOS_INVALID_RESULT, 0);
-    Job job;
+    static Job job;
     KhronosTemplate *t = pool_command(b, "local s = {} while true do s[#s + 1] = {} end");
     pool_run(b, &job, 9, t);
     pool_wait_for(&job);
@@ -84,7 +84,7 @@ static void test_control(void **state)
     PoolBench *b = *state;
     pool_start(b);
     KhronosTemplate *t = pool_command(b, "print('it waits') task.wait(1000)");
-    Job waiting, job;
+    static Job waiting, job;
     pool_run(b, &waiting, 9, t);
     WAIT_UNTIL(pool_lines(b) == 1);
     pool_fill(b, &job, VM_ACTION_GET_STATE, 9, NULL);
@@ -117,7 +117,7 @@ static void test_sources_that_are_gone(void **state)
     KhronosTemplate *t = support_template(b->sandbox, "dropped", 1, "init.luau", "return 'unseen'",
                                           NULL);
     assert_non_null(template_module(t, 0, &diagnostic));
-    Job job;
+    static Job job;
     pool_run(b, &job, 9, t);
     pool_wait_for(&job);
     assert_int_equal(job.action.execution.status, KHRONOS_INTERNAL);
@@ -139,7 +139,7 @@ static void test_killed_while_it_runs(void **state)
     pool_start(b);
     for (int i = 0; i < 2; i++) {
         KhronosTemplate *t = pool_command(b, sources[i]);
-        Job running, other;
+        static Job running, other;
         pool_run(b, &running, pool_guild_of(0, 2, 1), t);
         WAIT_UNTIL(pool_lines(b) == i + 1);
         KhronosTemplate *quick = pool_command(b, "return 'elsewhere'");
@@ -160,7 +160,7 @@ static void test_stop_while_it_runs(void **state)
     PoolBench *b = *state;
     pool_start(b);
     KhronosTemplate *t = pool_command(b, "print('on') while true do end");
-    Job jobs[2];
+    static Job jobs[2];
     for (int i = 0; i < 2; i++)
         pool_run(b, &jobs[i], pool_guild_of(i, 2, 1), t);
     WAIT_UNTIL(pool_lines(b) == 2);
