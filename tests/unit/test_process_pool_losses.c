@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "process_bench.h"
 #include "process_mock.h"
+#include "process_storm.h"
 #include "runtime_support.h"
 #include "worker/process_child.h"
 
@@ -90,80 +91,15 @@ static void test_given_up(void **state)
     template_release(t);
 }
 
-typedef struct Killer {
-    PoolBench *b;
-    atomic_bool stop;
-    int kills;
-} Killer;
-
-static void *killer_main(void *arg)
-{
-    Killer *killer = arg;
-    unsigned random = 12345;
-    while (!atomic_load(&killer->stop)) {
-        random = random * 1103515245u + 12345u;
-        usleep((random >> 16) % 20000);
-        int pid = process_pool_pid(killer->b->pool, (int)(random >> 20) % 3); /* never the last */
-        if (pid > 0 && kill(pid, SIGKILL) == 0)
-            killer->kills++;
-    }
-    return NULL;
-}
-
 /* Children are killed while 10,000 actions run: each completes once, as what it was or as lost. */
 static void test_kills_under_load(void **state)
 {
     PoolBench *b = *state;
-    enum { COUNT = 10000, SHARDS = 4 };
-    b->options.processes = SHARDS;
-    b->options.limits.mailbox_max = COUNT;
-    pool_start(b);
+    Storm storm;
     KhronosTemplate *t = pool_command(b, "echo");
-    Job *jobs = calloc(COUNT, sizeof(Job));
-    char(*texts)[16] = calloc(COUNT, sizeof(*texts));
-    KhronosEvent *events = calloc(COUNT, sizeof(*events));
-    Killer killer = {.b = b};
-    pthread_t thread;
-    pthread_create(&thread, NULL, killer_main, &killer);
-    for (int i = 0; i < COUNT; i++) {
-        snprintf(texts[i], sizeof(texts[i]), "%d", i);
-        events[i] = (KhronosEvent){.name = {"E", 1}, .data = {texts[i], strlen(texts[i])}};
-        pool_fill(b, &jobs[i], VM_ACTION_EXECUTE, pool_guild_of(i % SHARDS, SHARDS, i % 97), t);
-        jobs[i].action.execution.event = &events[i];
-        pool_submit(b, &jobs[i]);
-        if (i % 500 == 0)
-            usleep(10000);
-    }
-    WAIT_UNTIL(killer.kills >= 10 || atomic_load(&jobs[COUNT - 1].completions) > 0);
-    atomic_store(&killer.stop, true);
-    pthread_join(thread, NULL);
-    assert_true(b->pool->ops->drain(b->pool, 300 * CLOCK_NS_PER_S));
-    int outcomes[3] = {0};
-    for (int i = 0; i < COUNT; i++) {
-        const KhronosExecution *x = &jobs[i].action.execution;
-        assert_int_equal(atomic_load(&jobs[i].completions), 1);
-        if (jobs[i].action.outcome == VM_ACTION_DONE && x->status == KHRONOS_OK) {
-            assert_string_equal(strbuf_cstr(&jobs[i].result), texts[i]);
-            outcomes[0]++;
-        } else {
-            assert_int_not_equal(i % SHARDS, SHARDS - 1); /* that child was left in peace */
-            bool gone = jobs[i].action.outcome == VM_ACTION_VM_BROKEN;
-            if (!gone) {
-                assert_int_equal(jobs[i].action.outcome, VM_ACTION_DONE);
-                assert_int_equal(x->status, KHRONOS_BROKEN);
-            }
-            assert_int_equal(jobs[i].result.length, 0);
-            outcomes[gone ? 2 : 1]++;
-        }
-        pool_job_free(&jobs[i]);
-    }
-    print_message("%d kills: %d done, %d had started, %d given up\n", killer.kills, outcomes[0],
-                  outcomes[1], outcomes[2]);
-    assert_true(killer.kills > 0);
-    assert_true(outcomes[0] >= COUNT / SHARDS);
-    free(jobs);
-    free(texts);
-    free(events);
+    pool_storm(b, t, false, &storm);
+    assert_true(storm.kills >= STORM_KILLS_MIN);
+    assert_true(storm.done >= STORM_ACTIONS / STORM_SHARDS);
     template_release(t);
 }
 
