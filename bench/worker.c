@@ -405,6 +405,13 @@ static KhronosSandbox *make_sandbox(void)
     return sandbox_new(plugins, count, error, sizeof(error));
 }
 
+static int whole_number(const char *text)
+{
+    char *end;
+    long value = strtol(text, &end, 10);
+    return *end == '\0' && value > 0 && value <= 1024 ? (int)value : -1;
+}
+
 static void usage(void)
 {
     fprintf(stderr, "usage: worker [-s STRATEGY] [-t THREADS] [-p PROCESSES] [-d SECONDS] "
@@ -427,15 +434,16 @@ int main(int argc, char **argv)
     worker_default_options(&b.options);
     b.options.sandbox = b.sandbox;
     for (int option; (option = getopt(argc, argv, "s:t:p:d:")) != -1;) {
-        if (option == 's' && worker_strategy_parse(optarg, &b.options.strategy))
-            continue;
-        else if (option == 't')
-            b.options.threads = atoi(optarg);
-        else if (option == 'p')
-            b.options.processes = atoi(optarg);
-        else if (option == 'd')
-            b.seconds = atof(optarg);
-        else
+        int number = option == 's' || option == '?' ? 1 : whole_number(optarg);
+        bool good = number > 0;
+        switch (option) {
+        case 's': good = worker_strategy_parse(optarg, &b.options.strategy); break;
+        case 't': b.options.threads = number; break;
+        case 'p': b.options.processes = number; break;
+        case 'd': b.seconds = number; break;
+        default: good = false; break;
+        }
+        if (!good)
             usage();
     }
     if (b.options.threads == 0)

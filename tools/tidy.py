@@ -31,6 +31,7 @@ STATE = {
     ("src/base/base.c", "panic_hook"),  # the thread's own
     ("src/base/log.c", "least_level"),  # standard error is the process's as well
     ("src/worker/panic.c", "current"),  # the thread's own: a hook of panics has no argument
+    ("src/luau/fiber.c", "current_fiber"),  # likewise
 }
 
 # A layer includes itself and what has a smaller rank.

@@ -1,57 +1,43 @@
-/* POST /execute: run one template for one event and wait for what it returns. */
+/* POST /execute: run one template for one event and wait for what it returns.
+ *
+ * The action begins on the thread that received the request if the guild is at rest, and as a rule
+ * it is over when worker_begin returns: nothing is remembered of it. Who gives the event an id, or
+ * does not want to wait, goes by way of the dispatcher (dispatch.c). What takes longer here is in
+ * the table of calls while it runs; if its caller was sent away before it ended (504), its result
+ * becomes the dispatcher's, who keeps it. */
 #include <stdlib.h>
 
 #include "api/call.h"
+#include "api/execution_body.h"
 #include "api/loop.h"
 #include "base/clock.h"
 #include "base/jsontext.h"
 
-enum { RESPONSE_ROOM = 512 };
+enum { RESPONSE_ROOM = 512, FULL_RETRY_MS = 1000 };
 
 /* ---- Answers ----------------------------------------------------------------------------------
  */
-
-static void fail_text(ApiCall *call, unsigned status, const char *code, const char *message)
-{
-    ApiError error = {.status = status, .code = code, .message = message};
-    call_fail(call, &error);
-}
-
-static void put_count(Strbuf *out, const char *name, uint64_t value)
-{
-    char digits[JSON_NUMBER_MAX];
-    strbuf_puts(out, name);
-    strbuf_put(out, digits, json_format_u64(value, digits));
-}
 
 /* The part of the response that is known before the run; the result follows it. */
 static void begin_response(ApiCall *call, const KhronosTemplate *t)
 {
     Strbuf *out = &call->result;
     strbuf_reserve(out, RESPONSE_ROOM);
-    strbuf_puts(out, "{\"execution_id\":\"");
-    strbuf_puts(out, call->execution_id);
-    strbuf_puts(out, "\",\"template\":\"");
-    strbuf_puts(out, call->template_name); /* its characters need no escapes */
-    put_count(out, "\",\"version\":", template_version(t));
+    strbuf_putc(out, '{');
+    put_execution_head(out, call->execution_id, call->template_name, template_version(t));
     strbuf_puts(out, ",\"result\":");
+    call->result_start = out->length;
 }
 
 static void succeed(ApiCall *call, KhronosExecution *x)
 {
     Strbuf *out = &call->result;
-    put_count(out, ",\"duration_us\":", x->duration_ns / CLOCK_NS_PER_US);
-    put_count(out, ",\"cpu_us\":", x->cpu_ns / CLOCK_NS_PER_US);
-    put_count(out, ",\"memory_bytes\":", x->memory_bytes);
-    if (call->with_logs) {
-        strbuf_puts(out, ",\"logs\":[");
-        if (x->logs.length > 0)
-            strbuf_put(out, x->logs.data, x->logs.length);
-        strbuf_putc(out, ']');
-    }
+    put_usage(out, x->duration_ns, x->cpu_ns, x->memory_bytes);
+    if (call->query.logs)
+        put_logs(out, x->logs.data, x->logs.length);
     strbuf_putc(out, '}');
     if (out->failed) {
-        fail_text(call, 500, "internal_error", "not enough memory for the response");
+        call_fail_memory(call);
         return;
     }
     call->status = 200;
@@ -60,81 +46,33 @@ static void succeed(ApiCall *call, KhronosExecution *x)
     *out = STRBUF_INIT;
 }
 
-static void fail_execution(ApiCall *call, KhronosExecution *x)
+static void fail_execution(ApiCall *call, const KhronosExecution *x)
 {
-    const KhronosLimits *limits = server_limits(call->server);
-    ApiError error = {
-        .status = 422,
-        .message = x->message.length ? x->message.data : "",
-        .message_length = x->message.length,
+    ApiError error;
+    KhronosLimits limits;
+    limits_of(server_limits(call->server), call->request.guild_id, &limits);
+    DispatchExecution shown = {
         .template_name = call->template_name,
+        .status = x->status,
+        .message = {x->message.data, x->message.length},
+        .traceback = {x->traceback.data, x->traceback.length},
         .path = x->path,
         .line = x->line,
-        .traceback = x->traceback.length ? x->traceback.data : NULL,
-        .traceback_length = x->traceback.length,
+        .duration_ns = x->duration_ns,
     };
-    switch (x->status) {
-    case KHRONOS_COMPILE_ERROR: error.code = "compile_error"; break;
-    case KHRONOS_RUNTIME_ERROR: error.code = "runtime_error"; break;
-    case KHRONOS_INVALID_RESULT: error.code = "invalid_result"; break;
-    case KHRONOS_MEMORY_LIMIT:
-        error.code = "memory_limit_exceeded";
-        error.limit = limits->memory_max_bytes;
-        break;
-    case KHRONOS_TIMEOUT:
-        error.code = "execution_timeout";
-        error.limit = limits->cpu_max_ns / CLOCK_NS_PER_MS;
-        break;
-    case KHRONOS_CANCELLED: error.code = "cancelled"; break;
-    case KHRONOS_BROKEN:
-        error.status = server_stopping(call->server) ? 503 : 422;
-        error.code = server_stopping(call->server) ? "shutting_down" : "vm_broken";
-        break;
-    default:
-        error.status = 500;
-        error.code = "internal_error";
-        break;
-    }
+    execution_error(&shown, &limits, server_stopping(call->server), &error);
     call_fail(call, &error);
 }
 
 static void answer(ApiCall *call)
 {
     LuaVmAction *action = &call->action;
-    ApiError error = {.status = 429,
-                      .code = "queue_full",
-                      .retry_after_ms = action->retry_after_ms,
-                      .template_name = call->template_name,
-                      .message = "the guild has as many actions waiting as it may have"};
-    switch (action->outcome) {
-    case VM_ACTION_DONE:
-        if (action->execution.status == KHRONOS_OK)
-            succeed(call, &action->execution);
-        else
-            fail_execution(call, &action->execution);
-        return;
-    case VM_ACTION_QUEUE_FULL: break;
-    case VM_ACTION_PAUSED:
-        error.code = "vm_broken";
-        error.message = "the guild is paused: its VM broke too often lately";
-        break;
-    case VM_ACTION_SHUTTING_DOWN:
-        error.status = 503;
-        error.code = "shutting_down";
-        error.message = "the server is shutting down";
-        break;
-    case VM_ACTION_VM_BROKEN:
-        error.status = 422;
-        error.code = "vm_broken";
-        error.message = "the guild's VM was lost before the template started; it did not run";
-        break;
-    default:
-        error.status = 500;
-        error.code = "internal_error";
-        error.message = "not enough memory for the guild's VM";
-        break;
-    }
-    call_fail(call, &error);
+    if (action->outcome != VM_ACTION_DONE)
+        call_fail_action(call, action);
+    else if (action->execution.status == KHRONOS_OK)
+        succeed(call, &action->execution);
+    else
+        fail_execution(call, &action->execution);
 }
 
 /* ---- The action -------------------------------------------------------------------------------
@@ -146,28 +84,34 @@ static void end_action(ApiCall *call)
     execution_free(&call->action.execution);
 }
 
-/* On any thread, also before the connection waits. */
+/* Nobody waits for the result any more, but it may be asked for. */
+static void leave_result(ApiCall *call)
+{
+    Strbuf *out = &call->result;
+    if (call->action.outcome == VM_ACTION_DONE && call->action.execution.status == KHRONOS_OK) {
+        out->length -= call->result_start;
+        memmove(out->data, out->data + call->result_start, out->length);
+    }
+    dispatcher_adopt(server_dispatcher(call->server), &call->action);
+}
+
+/* On any thread, also before the handler waits. */
 static void on_complete(LuaVmAction *action)
 {
     ApiCall *call = action->userdata;
-    int state = CALL_READING;
-    /* acq_rel: the results are seen by the thread that answers. */
-    if (atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_EARLY,
-                                                memory_order_acq_rel, memory_order_acquire))
-        return; /* execute_start sees to the rest */
-    /* acq_rel: the response written here is seen by the thread that sends it. */
-    state = CALL_WAITING;
-    if (atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_ANSWERED,
-                                                memory_order_acq_rel, memory_order_acquire)) {
-        server_unwait(call->server, call);
+    bool claimed = call_claim(call);
+    if (claimed)
         answer(call);
-        loop_resume(call->loop, call);
-    }
+    else
+        leave_result(call); /* first there, then gone from here: it is always found */
+    calls_ended(server_calls(call->server), call);
     end_action(call);
+    if (claimed)
+        call_answered(call);
     call_release(call);
 }
 
-void execute_timeout(ApiCall *call)
+static void on_timeout(ApiCall *call)
 {
     ApiError error = {
         .status = 504,
@@ -178,7 +122,6 @@ void execute_timeout(ApiCall *call)
         .limit = call->request.wait_ms,
     };
     call_fail(call, &error);
-    loop_resume(call->loop, call);
 }
 
 static void fill_action(ApiCall *call, KhronosTemplate *t)
@@ -192,63 +135,69 @@ static void fill_action(ApiCall *call, KhronosTemplate *t)
             {
                 .template_version = t,
                 .event = &call->request.event,
+                .caller = call->request.caller.capabilities ? &call->request.caller : NULL,
                 .id = call->execution_id,
                 .out = &call->result,
-                .keep_logs = call->with_logs,
+                .keep_logs = call->query.logs,
             },
     };
 }
 
-bool execute_start(ApiCall *call)
+/* ---- The handler ------------------------------------------------------------------------------
+ */
+
+static bool read_request(ApiCall *call)
 {
     char message[256];
     if (call->body.length == 0) {
-        fail_text(call, 400, "invalid_request", "/: expected an object, got an empty body");
+        call_fail_text(call, 400, "invalid_request", "/: expected an object, got an empty body");
         return false;
     }
     if (!execute_request_read(call->body.data, call->body.length, &call->request, message,
                               sizeof(message))) {
-        fail_text(call, 400, "invalid_request", message);
+        call_fail_text(call, 400, "invalid_request", message);
         return false;
     }
     const EventText *name = &call->request.template_name;
     memcpy(call->template_name, name->data, name->length);
+    return true;
+}
+
+bool execute_start(ApiCall *call)
+{
+    if (!read_request(call))
+        return false;
+    if (call->request.event.id.data || !call->query.wait)
+        return execute_dispatched(call);
+    if (!calls_room(server_calls(call->server))) {
+        call_fail_dispatch(call, DISPATCH_QUEUE_FULL, FULL_RETRY_MS);
+        return false;
+    }
+    const EventText *name = &call->request.template_name;
     KhronosTemplate *t = templates_get(server_templates(call->server), name->data, name->length);
     if (!t) {
-        ApiError error = {.status = 404,
-                          .code = "not_found",
-                          .message = "there is no such template",
-                          .template_name = call->template_name};
-        call_fail(call, &error);
+        call_fail_dispatch(call, DISPATCH_NOT_FOUND, 0);
         return false;
     }
     random_poolid(&call->loop->random, call->execution_id);
     begin_response(call, t);
     fill_action(call, t);
-    atomic_fetch_add_explicit(&call->refs, 1, memory_order_relaxed); /* the action's */
+    call->executes = true;
+    call->version = template_version(t);
+    call_retain(call); /* for the action */
+    loop_begins(call->loop, call);
     WorkerBegun begun = worker_begin(call->loop->seat, &call->action);
     if (begun == WORKER_DONE) {
+        loop_begins(call->loop, NULL);
         answer(call);
         end_action(call);
         call_release(call);
         return false;
     }
-    call->deadline_ns = clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS;
-    MHD_suspend_connection(call->connection);
-    server_wait(call->server, call);
-    /* From here on the completion or the clock may resume the connection. */
-    int state = CALL_READING;
-    if (!atomic_compare_exchange_strong_explicit(&call->state, &state, CALL_WAITING,
-                                                 memory_order_acq_rel, memory_order_acquire)) {
-        /* It was complete before: nobody else will touch the call. */
-        server_unwait(call->server, call);
-        answer(call);
-        atomic_store_explicit(&call->state, CALL_ANSWERED, memory_order_release);
-        loop_resume(call->loop, call);
-        end_action(call);
-        call_release(call);
-    } else if (begun == WORKER_NOT_NOW) {
+    if (begun == WORKER_NOT_NOW)
         worker_post(call->loop->seat, &call->action);
-    }
-    return true;
+    bool waits = call_wait(call, clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS,
+                           on_timeout);
+    loop_begins(call->loop, NULL); /* now it is in the table, or over */
+    return waits;
 }

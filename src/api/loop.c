@@ -65,11 +65,8 @@ bool loop_open(ApiLoop *loop, ApiServer *server, WorkerSeat *seat)
                                                     : NULL;
     loop->daemon_fd = info ? info->epoll_fd : -1;
     if (loop->epoll_fd >= 0 && loop->wake_fd >= 0 && loop->daemon_fd >= 0 &&
-        watch(loop, loop->wake_fd, EPOLLIN) && watch(loop, loop->daemon_fd, EPOLLIN)) {
-        listen_again(loop);
-        if (loop->listens)
-            return true;
-    }
+        watch(loop, loop->wake_fd, EPOLLIN) && watch(loop, loop->daemon_fd, EPOLLIN))
+        return true; /* it listens when the server is ready */
     loop_close(loop);
     return false;
 }
@@ -195,6 +192,13 @@ void loop_resume(ApiLoop *loop, ApiCall *call)
         loop_wake(loop);
 }
 
+void loop_begins(ApiLoop *loop, ApiCall *call)
+{
+    pthread_mutex_lock(&loop->lock);
+    loop->begins = call;
+    pthread_mutex_unlock(&loop->lock);
+}
+
 static void resume_answered(ApiLoop *loop)
 {
     pthread_mutex_lock(&loop->lock);
@@ -218,7 +222,7 @@ static void look_after_listening(ApiLoop *loop, uint64_t now)
     if (server_stopping(loop->server)) {
         if (loop->listens)
             stop_listening(loop);
-    } else if (!loop->listens && now - loop->deaf_ns > DEAF_NS) {
+    } else if (!loop->listens && server_ready(loop->server) && now - loop->deaf_ns > DEAF_NS) {
         listen_again(loop);
     }
 }

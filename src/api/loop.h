@@ -36,6 +36,7 @@ typedef struct ApiLoop {
     int inbox[LOOP_INBOX]; /* under the lock: accepted for it by others */
     int inbox_count;
     struct ApiCall *answered; /* under the lock: to be resumed */
+    struct ApiCall *begins;   /* under the lock: whose execution begins on this thread; or NULL */
 } ApiLoop;
 
 /* False: no descriptors or memory; the loop was closed. */
@@ -43,6 +44,9 @@ bool loop_open(ApiLoop *loop, ApiServer *server, WorkerSeat *seat);
 void loop_close(ApiLoop *loop); /* when its thread is gone; also after a failed loop_open */
 /* Any thread: the call's connection, which is suspended, has its response. */
 void loop_resume(ApiLoop *loop, struct ApiCall *call);
+/* The loop's thread: that call's execution is about to begin; NULL: it is over, or in the table of
+ * the calls. */
+void loop_begins(ApiLoop *loop, struct ApiCall *call);
 /* The functions of WorkerIo. */
 bool loop_wait(void *loop, int timeout_ms);
 void loop_serve(void *loop);

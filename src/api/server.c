@@ -1,5 +1,5 @@
-/* The server: libmicrohttpd's callbacks, the routes, and the calls that wait. The sockets are in
- * loop.c. */
+/* The server: libmicrohttpd's callbacks and its life. The sockets are in loop.c, the calls that
+ * wait in calls.c. */
 #include "api/server.h"
 
 #include <arpa/inet.h>
@@ -14,6 +14,7 @@
 #include "api/call.h"
 #include "api/connections.h"
 #include "api/loop.h"
+#include "api/routes.h"
 #include "base/clock.h"
 
 enum {
@@ -34,35 +35,15 @@ struct ApiServer {
     atomic_uint active;
     atomic_bool stopping;
     uint64_t swept_ns; /* of the ticking thread */
-    pthread_mutex_t lock;
-    ApiCall *waiting; /* under the lock */
+    CallTable calls;
+    GuildLimits limits;
+    /* Set once, before `ready`. */
+    Worker *worker;
+    Dispatcher *dispatcher;
+    atomic_bool ready;
 };
 
-/* ---- Routes -----------------------------------------------------------------------------------
- */
-
-typedef struct Route {
-    const char *method, *path;
-    const char *const *queries; /* names it understands, NULL at the end */
-    bool has_body;
-    bool (*start)(ApiCall *call); /* true: it waits */
-} Route;
-
-static bool healthz(ApiCall *call)
-{
-    call->status = 200;
-    strbuf_puts(&call->response, "{\"status\":\"ok\",\"version\":\"" LUAU_VERSION "\"}");
-    return false;
-}
-
-static const char *const NO_QUERIES[] = {NULL};
-static const char *const EXECUTE_QUERIES[] = {"logs", NULL};
-static const Route ROUTES[] = {
-    {"POST", "/execute", EXECUTE_QUERIES, true, execute_start},
-    {"GET", "/healthz", NO_QUERIES, false, healthz},
-};
-
-/* ---- Calls ------------------------------------------------------------------------------------
+/* ---- Parts ------------------------------------------------------------------------------------
  */
 
 int server_socket(const ApiServer *server)
@@ -85,67 +66,35 @@ TemplateCache *server_templates(ApiServer *server)
     return server->options.templates;
 }
 
-const KhronosLimits *server_limits(ApiServer *server)
+CallTable *server_calls(ApiServer *server)
 {
-    return server->options.limits;
+    return &server->calls;
+}
+
+GuildLimits *server_limits(ApiServer *server)
+{
+    return &server->limits;
+}
+
+Worker *server_worker(ApiServer *server)
+{
+    return server->worker;
+}
+
+Dispatcher *server_dispatcher(ApiServer *server)
+{
+    return server->dispatcher;
+}
+
+bool server_ready(const ApiServer *server)
+{
+    /* acquire: what was set before. */
+    return atomic_load_explicit(&server->ready, memory_order_acquire);
 }
 
 bool server_stopping(const ApiServer *server)
 {
     return atomic_load_explicit(&server->stopping, memory_order_relaxed);
-}
-
-void server_wait(ApiServer *server, ApiCall *call)
-{
-    pthread_mutex_lock(&server->lock);
-    call->next = server->waiting;
-    call->previous = NULL;
-    if (server->waiting)
-        server->waiting->previous = call;
-    server->waiting = call;
-    pthread_mutex_unlock(&server->lock);
-}
-
-static void unwait_locked(ApiServer *server, ApiCall *call)
-{
-    if (call->previous)
-        call->previous->next = call->next;
-    else
-        server->waiting = call->next;
-    if (call->next)
-        call->next->previous = call->previous;
-    call->previous = call->next = NULL;
-}
-
-void server_unwait(ApiServer *server, ApiCall *call)
-{
-    pthread_mutex_lock(&server->lock);
-    unwait_locked(server, call);
-    pthread_mutex_unlock(&server->lock);
-}
-
-void call_release(ApiCall *call)
-{
-    if (atomic_fetch_sub_explicit(&call->refs, 1, memory_order_acq_rel) != 1)
-        return;
-    strbuf_free(&call->body);
-    strbuf_free(&call->response);
-    strbuf_free(&call->result);
-    free(call);
-}
-
-void call_fail(ApiCall *call, const ApiError *error)
-{
-    strbuf_clear(&call->response);
-    error_body(&call->response, error);
-    call->status = error->status;
-    call->retry_after_s = (unsigned)((error->retry_after_ms + 999) / 1000);
-}
-
-static void fail_simple(ApiCall *call, unsigned status, const char *code, const char *message)
-{
-    ApiError error = {.status = status, .code = code, .message = message};
-    call_fail(call, &error);
 }
 
 /* ---- Responses --------------------------------------------------------------------------------
@@ -164,8 +113,11 @@ static enum MHD_Result send_response(ApiCall *call)
         return MHD_NO;
     }
     MHD_add_response_header(response, "Content-Type", "application/json");
-    if (call->status == 405)
-        MHD_add_response_header(response, "Allow", call->route ? call->route->method : "");
+    if (call->status == 405) {
+        char methods[64];
+        route_allowed(call, methods, sizeof(methods));
+        MHD_add_response_header(response, "Allow", methods);
+    }
     if (call->retry_after_s > 0) {
         char text[16];
         snprintf(text, sizeof(text), "%u", call->retry_after_s);
@@ -211,48 +163,6 @@ static bool is_json_type(const char *type)
     return next == '\0' || next == ';' || next == ' ';
 }
 
-static bool find_route(ApiCall *call, const char *method, const char *path)
-{
-    if (strcmp(method, "HEAD") == 0)
-        method = "GET";
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(ROUTES); i++) {
-        if (strcmp(ROUTES[i].path, path) != 0)
-            continue;
-        call->route = &ROUTES[i];
-        if (strcmp(ROUTES[i].method, method) == 0)
-            return true;
-    }
-    if (call->route)
-        fail_simple(call, 405, "method_not_allowed", "this path has no such method");
-    else
-        fail_simple(call, 404, "not_found", "there is no such path");
-    return false;
-}
-
-static enum MHD_Result check_query(void *arg, enum MHD_ValueKind kind, const char *name,
-                                   const char *value)
-{
-    ApiCall *call = arg;
-    (void)kind;
-    for (const char *const *known = call->route->queries; *known; known++) {
-        if (strcmp(*known, name) != 0)
-            continue;
-        if (!value || (strcmp(value, "1") != 0 && strcmp(value, "true") != 0 &&
-                       strcmp(value, "0") != 0 && strcmp(value, "false") != 0)) {
-            char text[96];
-            snprintf(text, sizeof(text), "query parameter %s: expected 1, true, 0 or false", name);
-            fail_simple(call, 400, "invalid_request", text);
-            return MHD_NO;
-        }
-        call->with_logs = value[0] == '1' || value[0] == 't';
-        return MHD_YES;
-    }
-    char text[128];
-    snprintf(text, sizeof(text), "unknown query parameter: %.64s", name);
-    fail_simple(call, 400, "invalid_request", text);
-    return MHD_NO;
-}
-
 /* Room for a body from the start, as far as it is not a mere claim. */
 static size_t reserve_bytes(unsigned long long length)
 {
@@ -296,7 +206,7 @@ static bool check_framing(ApiCall *call, const char *version)
     if (!problem)
         return true;
     call->close = true;
-    fail_simple(call, 400, "invalid_request", problem);
+    call_fail_text(call, 400, "invalid_request", problem);
     return false;
 }
 
@@ -317,12 +227,12 @@ static bool check_body_headers(ApiCall *call)
         return false;
     }
     if (!is_json_type(header(call, "Content-Type"))) {
-        fail_simple(call, 415, "unsupported_media_type",
-                    "the body must be JSON: Content-Type: application/json");
+        call_fail_text(call, 415, "unsupported_media_type",
+                       "the body must be JSON: Content-Type: application/json");
         return false;
     }
     if (coding && strcasecmp(coding, "identity") != 0) {
-        fail_simple(call, 415, "unsupported_media_type", "the body must not be compressed");
+        call_fail_text(call, 415, "unsupported_media_type", "the body must not be compressed");
         return false;
     }
     if (length)
@@ -336,17 +246,14 @@ static bool begin(ApiCall *call, const char *method, const char *path, const cha
     if (!check_framing(call, version))
         return false;
     if (!host_allowed(call)) {
-        fail_simple(call, 403, "forbidden", "this Host is not served");
+        call_fail_text(call, 403, "forbidden", "this Host is not served");
         return false;
     }
     if (server_stopping(call->server)) {
-        fail_simple(call, 503, "shutting_down", "the server is shutting down");
+        call_fail_text(call, 503, "shutting_down", "the server is shutting down");
         return false;
     }
-    if (!find_route(call, method, path))
-        return false;
-    MHD_get_connection_values(call->connection, MHD_GET_ARGUMENT_KIND, check_query, call);
-    if (call->status != 0)
+    if (!route_find(call, method, path))
         return false;
     return !call->route->has_body || check_body_headers(call);
 }
@@ -365,7 +272,8 @@ static ApiCall *new_call(ApiLoop *loop, struct MHD_Connection *connection)
     call->tracked = info ? info->socket_context : NULL;
     call->body.max = server->options.body_max_bytes;
     atomic_init(&call->refs, 1);
-    atomic_init(&call->state, CALL_READING);
+    atomic_init(&call->state, CALL_OPEN);
+    atomic_init(&call->meeting, 0);
     atomic_fetch_add_explicit(&server->active, 1, memory_order_relaxed);
     return call;
 }
@@ -412,6 +320,10 @@ enum MHD_Result server_on_request(void *arg, struct MHD_Connection *connection, 
                           .message = "the body is larger than it may be",
                           .limit = server->options.body_max_bytes};
         call_fail(call, &error);
+        return send_response(call);
+    }
+    if (server_stopping(server)) { /* since the headers came: the worker may be gone */
+        call_fail_text(call, 503, "shutting_down", "the server is shutting down");
         return send_response(call);
     }
     return call->route->start(call) ? MHD_YES : send_response(call);
@@ -504,7 +416,8 @@ static void close_server(ApiServer *server)
     if (server->listen_fd >= 0)
         close(server->listen_fd);
     connections_free(&server->connections);
-    pthread_mutex_destroy(&server->lock);
+    limits_free(&server->limits);
+    calls_free(&server->calls);
     free(server);
 }
 
@@ -542,7 +455,8 @@ ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size)
     server->options = *options;
     snprintf(server->host, sizeof(server->host), "%s%s%s", v6 ? "[" : "", options->address,
              v6 ? "]" : "");
-    pthread_mutex_init(&server->lock, NULL);
+    calls_init(&server->calls);
+    limits_init(&server->limits, options->limits);
     connections_init(&server->connections);
     if (!start_listening(server, &address)) {
         int code = errno;
@@ -586,34 +500,20 @@ uint16_t api_port(const ApiServer *server)
     return server->port;
 }
 
-/* Takes the calls whose time is up out of the list; who wins the state answers. */
-static ApiCall *take_overdue(ApiServer *server, uint64_t now)
+void api_connect(ApiServer *server, Worker *worker, Dispatcher *dispatcher)
 {
-    ApiCall *overdue = NULL;
-    pthread_mutex_lock(&server->lock);
-    for (ApiCall *call = server->waiting, *next; call; call = next) {
-        next = call->next;
-        int waiting = CALL_WAITING;
-        if (call->deadline_ns > now ||
-            !atomic_compare_exchange_strong_explicit(&call->state, &waiting, CALL_ANSWERED,
-                                                     memory_order_acq_rel, memory_order_acquire))
-            continue;
-        unwait_locked(server, call);
-        call->next = overdue;
-        overdue = call;
-    }
-    pthread_mutex_unlock(&server->lock);
-    return overdue;
+    server->worker = worker;
+    server->dispatcher = dispatcher;
+    /* release: see server_ready. */
+    atomic_store_explicit(&server->ready, true, memory_order_release);
+    for (int i = 0; i < server->loop_count; i++)
+        loop_wake(server->loops[i]);
 }
 
 void api_tick(ApiServer *server)
 {
     uint64_t now = clock_monotonic_ns();
-    for (ApiCall *call = take_overdue(server, now), *next; call; call = next) {
-        next = call->next;
-        call->next = NULL;
-        execute_timeout(call);
-    }
+    calls_expire(&server->calls, now);
     if (now - server->swept_ns >= SWEEP_NS) {
         server->swept_ns = now;
         connections_sweep(&server->connections, server->options.read_timeout_s * CLOCK_NS_PER_S);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/dispatcher.h"
 #include "worker/templates.h"
 #include "worker/worker.h"
 
@@ -16,17 +17,20 @@ typedef struct ApiOptions {
     unsigned connections_max;
     size_t body_max_bytes;
     unsigned read_timeout_s;  /* for a whole request to arrive, and between two requests */
-    TemplateCache *templates; /* these two are the caller's and outlive the server */
+    TemplateCache *templates; /* the caller's, who keeps them while the server lives; as are: */
     const KhronosLimits *limits;
 } ApiOptions;
 
 typedef struct ApiServer ApiServer;
 
 void api_default_options(ApiOptions *options);
-/* Listens; who connects waits until the worker started. NULL: text in error. */
+/* Listens; who connects waits until api_connect. NULL: text in error. */
 ApiServer *api_start(const ApiOptions *options, char *error, size_t error_size);
 /* For WorkerOptions: the worker's threads serve the server's sockets. */
 WorkerIo api_io(ApiServer *server);
+/* The worker started: from here on connections are accepted. Both outlive the last request, which
+ * is over when the worker was stopped. */
+void api_connect(ApiServer *server, Worker *worker, Dispatcher *dispatcher);
 const char *api_host(const ApiServer *server); /* as in a URL */
 uint16_t api_port(const ApiServer *server);
 /* To be called every 20 ms or so: callers whose patience ended get their answer, connections that

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "worker/dispatcher.h"
 #include "worker/templates.h"
 #include "worker/worker.h"
 
@@ -28,6 +29,7 @@ typedef struct Service {
     uv_timer_t tick;
     uv_signal_t terminate, interrupt;
     Worker *worker;
+    Dispatcher *dispatcher;
     ApiServer *api;
     uint64_t drain_until_ns; /* 0: not shutting down */
 } Service;
@@ -70,10 +72,10 @@ static void print_help(void)
          "  --idle-destroy S     and its VM is ended; 0: never (600)\n"
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
-         "POST /execute runs a template, GET /healthz tells that the server lives. Templates\n"
-         "are read again when they change. SIGTERM and SIGINT end the server once what runs\n"
-         "is done (30 s at most); a second one ends it at once. The log is on standard error,\n"
-         "a JSON object a line.");
+         "POST /execute runs a template, POST /guilds/GUILD/events those that are subscribed to\n"
+         "an event; docs/http-api.md has the rest. Templates are read again when they change.\n"
+         "SIGTERM and SIGINT end the server once what runs is done (30 s at most); a second\n"
+         "one ends it at once. The log is on standard error, a JSON object a line.");
 }
 
 /* ---- Shutting down ----------------------------------------------------------------------------
@@ -89,6 +91,7 @@ static void on_signal(uv_signal_t *handle, int number)
     }
     log_message(LOG_INFO, "%s: shutting down", number == SIGTERM ? "SIGTERM" : "SIGINT");
     api_refuse(service->api);
+    dispatcher_stop(service->dispatcher);
     service->drain_until_ns = now + DRAIN_S * CLOCK_NS_PER_S;
 }
 
@@ -150,24 +153,51 @@ static void end_loop(Service *service)
     uv_loop_close(&service->loop);
 }
 
+static bool start(Service *service, ServeOptions *options, char *error, size_t error_size)
+{
+    DispatcherOptions dispatcher;
+    service->api = api_start(&options->api, error, error_size);
+    if (!service->api)
+        return false;
+    options->worker.io = api_io(service->api);
+    service->worker = worker_start(&options->worker, error, error_size);
+    if (!service->worker)
+        return false;
+    dispatcher_default_options(&dispatcher);
+    dispatcher_use_worker(&dispatcher, service->worker);
+    dispatcher.templates = templates_source(options->api.templates);
+    service->dispatcher = dispatcher_new(&dispatcher);
+    if (!service->dispatcher) {
+        snprintf(error, error_size, "not enough memory");
+        return false;
+    }
+    api_connect(service->api, service->worker, service->dispatcher);
+    return true;
+}
+
+/* Also of what did not start. With the worker all requests end; then those who asked get their
+ * answers. */
+static void stop(Service *service, bool started)
+{
+    worker_stop(service->worker);
+    dispatcher_free(service->dispatcher);
+    if (started)
+        api_flush(service->api, FLUSH_MS * CLOCK_NS_PER_MS);
+}
+
 static int serve(ServeOptions *options, KhronosSandbox *sandbox)
 {
     Service service = {0};
     char error[512];
-    int exit_status = EXIT_WORK_FAILED;
     options->worker.sandbox = sandbox;
     options->worker.log = (KhronosLog){.line = on_line};
     TemplateCache *templates = templates_open(sandbox, options->templates, error, sizeof(error));
-    if (templates) {
-        options->api.templates = templates;
-        options->api.limits = &options->worker.limits;
-        service.api = api_start(&options->api, error, sizeof(error));
-    }
-    if (service.api) {
-        options->worker.io = api_io(service.api);
-        service.worker = worker_start(&options->worker, error, sizeof(error));
-    }
-    if (service.worker) {
+    if (templates && options->worker.strategy == WORKER_PROCESS_POOL)
+        templates_keepsources(templates); /* they are sent to the processes */
+    options->api.templates = templates;
+    options->api.limits = &options->worker.limits;
+    bool started = templates && start(&service, options, error, sizeof(error));
+    if (started) {
         const char *host = api_host(service.api);
         unsigned port = api_port(service.api);
         int count = templates_count(templates);
@@ -175,19 +205,20 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
                     count == 1 ? "" : "s");
         print_welcome(options, host, port, templates);
         wait_for_end(&service);
-        worker_stop(service.worker);
-        api_flush(service.api, FLUSH_MS * CLOCK_NS_PER_MS);
-        end_loop(&service);
-        log_message(LOG_INFO, "stopped");
-        exit_status = EXIT_SUCCESS;
+        dispatcher_stop(service.dispatcher);
     } else {
         cli_error("serve: %s%s", error,
                   templates || options->templates_given ? ""
                                                         : " (--templates says where they are)");
     }
+    stop(&service, started);
+    if (started) {
+        end_loop(&service);
+        log_message(LOG_INFO, "stopped");
+    }
     api_stop(service.api);
     templates_close(templates);
-    return exit_status;
+    return started ? EXIT_SUCCESS : EXIT_WORK_FAILED;
 }
 
 /* ---- Arguments --------------------------------------------------------------------------------

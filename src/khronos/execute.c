@@ -101,7 +101,8 @@ static void take_results(lua_State *L, Run *run)
     lua_xmove(co, L, count);
     x->out->max = run->out_length + khronos_of(L)->limits->result_max_bytes;
     bool ok = encode_results(L, x, first, count);
-    if (ok && x->out->failed) {
+    /* The buffer may have had more room than its new ceiling. */
+    if (ok && (x->out->failed || x->out->length > x->out->max)) {
         ok = false;
         x->status = KHRONOS_INVALID_RESULT;
         strbuf_printf(&x->message, "result: longer than %zu bytes of JSON",

@@ -469,7 +469,7 @@ static int load(lua_State *L, RequireLoading *loading, lua_State *co)
         return host->await(host->self, L, loading);
     bool ok = false;
     if (waits)
-        lua_pushfstring(L, "error requiring module \"%s\": module must not yield", loading->path);
+        lua_pushfstring(L, "error requiring module \"%s\": module can not yield", loading->path);
     else
         ok = require_result(L, loading, co, status);
     if (host->settled)

@@ -15,7 +15,7 @@ enum {
     CALLS_RESERVE = LUAI_MAXCALLS / 8,
     CCALLS_RESERVE = LUAI_MAXCCALLS / 8,
     STACK_SLOTS_MAX = 1 << 22,
-    SLOTS_RESERVE = STACK_SLOTS_MAX / 8,
+    STACK_SLOTS_LEAST = 1 << 18,
     FILL_STEP = 1 << 16, /* slots between two polls */
     MESSAGE_MAX = 511
 };
@@ -86,10 +86,21 @@ static int larger_size(lua_State *L, int size, int needed)
     return size;
 }
 
+/* A quarter of the quota: so that a recursion that has only stacks to its name ends as a stack
+ * overflow, not as a kill (while it grows, the old and the new one are both there). */
+static int slots_max(lua_State *L)
+{
+    size_t quota = G(L)->heap.quota_bytes, slots = quota / 4 / sizeof(Value);
+    if (quota == 0 || slots > STACK_SLOTS_MAX)
+        return STACK_SLOTS_MAX;
+    return slots < STACK_SLOTS_LEAST ? STACK_SLOTS_LEAST : (int)slots;
+}
+
 void luD_growstack(lua_State *L, int n)
 {
     int needed = (int)(L->top - L->stack) + n + 1;
-    if (needed > STACK_SLOTS_MAX + (L->handlers ? SLOTS_RESERVE : 0)) {
+    int limit = slots_max(L);
+    if (needed > limit + (L->handlers ? limit / 8 : 0)) {
         /* (Raising it must need no room. L may be another thread than the running one.) */
         if (L->handlers) {
             luD_seterror(L, LUA_ERRERR, L->top++);
@@ -97,13 +108,14 @@ void luD_growstack(lua_State *L, int n)
         }
         luD_error(G(L)->running ? G(L)->running : L, "stack overflow");
     }
-    resize_stack(L, larger_size(L, L->stack_size - EXTRA_STACK, needed));
+    int size = larger_size(L, L->stack_size - EXTRA_STACK, needed);
+    resize_stack(L, size > limit && needed <= limit ? limit : size);
 }
 
 void luD_growforframe(lua_State *L, int n)
 {
     int needed = (int)(L->top - L->stack) + n + 1;
-    if (needed > L->stack_size - EXTRA_STACK && needed <= STACK_SLOTS_MAX &&
+    if (needed > L->stack_size - EXTRA_STACK && needed <= slots_max(L) &&
         (size_t)needed * sizeof(Value) >= TABLE_BIG)
         luH_reserve(L, (size_t)(needed + needed / 8 + EXTRA_STACK) * sizeof(Value));
     luD_growstack(L, n);
@@ -188,7 +200,7 @@ static BASE_NORETURN void jump(Global_ *g, Activation *act, int status)
 {
     act->status = status;
     g->activation = act;
-    _longjmp(act->jump, 1);
+    longjmp(act->jump, 1); /* (of _setjmp: no signal mask.) ThreadSanitizer knows only this name */
 }
 
 /* The frame or activation that will catch an error raised now on L, if it has a handler. */

@@ -61,7 +61,7 @@ static BASE_NOINLINE void get_string_slow(lua_State *L, const Instr *at, Value o
             int slot = luT_nodeofstring(t, val_string(key));
             if (slot >= 0 && !val_isnil(t->node[slot].value)) {
                 if (loop == 0)
-                    set_hint(at, *at, slot);
+                    set_hint(at, __atomic_load_n(at, __ATOMIC_RELAXED), slot);
                 *luD_restorestack(L, out) = t->node[slot].value;
                 return;
             }
@@ -87,7 +87,7 @@ static BASE_NOINLINE void set_string_slow(lua_State *L, const Instr *at, Value o
             int slot = luT_nodeofstring(t, val_string(key));
             if (slot >= 0 &&
                 (!val_isnil(t->node[slot].value) || val_isnil(luTM_fast(t->meta, TM_NEWINDEX)))) {
-                set_hint(at, *at, slot);
+                set_hint(at, __atomic_load_n(at, __ATOMIC_RELAXED), slot);
                 t->node[slot].value = v;
                 luG_barriertable(L, t);
                 return;
@@ -120,7 +120,7 @@ static BASE_NOINLINE void namecall_slow(lua_State *L, const Instr *at, Value obj
             Table *t = val_table(index);
             int slot = luT_nodeofstring(t, val_string(key));
             if (slot >= 0 && !val_isnil(t->node[slot].value)) {
-                set_hint(at, *at, slot);
+                set_hint(at, __atomic_load_n(at, __ATOMIC_RELAXED), slot);
                 *luD_restorestack(L, out) = t->node[slot].value;
                 return;
             }

@@ -56,7 +56,8 @@ enum {
 #endif
     STACK_MARGIN_BYTES = 24 * 1024, /* kept free below the limit, for C library functions */
     THREAD_STACK_BYTES = 2 * FIBER_STACK_BYTES, /* assumed room on an OS thread's own stack */
-    GUARD_BYTES = 4096
+    GUARD_BYTES = 4096,
+    LONG_STRETCH_NS = 200 * 1000 /* of one VM on one thread: see account */
 };
 
 /* ---- contexts: one side of a switch ---------------------------------------------------------- */
@@ -69,8 +70,8 @@ typedef struct Context {
     size_t stack_bytes;
 #endif
 #ifdef WITH_TSAN
-    void *tsan; /* where it was left: of a big stack, when it was left from there */
-    void *made; /* its own, to be destroyed; NULL: an OS thread's */
+    void *tsan;      /* its fiber for the stack that the context was left on */
+    void *tsan_made; /* and for the one that it was started on */
 #endif
 } Context;
 
@@ -94,7 +95,8 @@ struct luau_Fiber {
 };
 
 struct luau_Fibers {
-    _Atomic(uint32_t) interrupt;
+    _Atomic(uint32_t) interrupt; /* first: see pool_of */
+    uint64_t thread_cpu_ns;      /* processor time of the OS thread when it was last looked at */
     int keep_max, kept, made;
     struct luau_Fiber *free_list;
 };
@@ -196,7 +198,7 @@ static void start_on(NativeStack *stack, struct Launch *start)
                                    start->self->stack_bytes);
 #endif
 #ifdef WITH_TSAN
-    start->self->tsan = start->self->made = __tsan_create_fiber(0);
+    start->self->tsan = start->self->tsan_made = __tsan_create_fiber(0);
     start->back->tsan = __tsan_get_current_fiber();
 #endif
     if (_setjmp(start->back->jump) == 0) {
@@ -214,7 +216,7 @@ static void start_on(NativeStack *stack, struct Launch *start)
 static void context_ended(Context *context)
 {
 #ifdef WITH_TSAN
-    __tsan_destroy_fiber(context->made);
+    __tsan_destroy_fiber(context->tsan_made);
 #else
     (void)context;
 #endif
@@ -367,10 +369,30 @@ uint64_t luau_cputime(lua_State *L)
     return g->cpu_ns + (counting ? luY_now_ns() - g->entered_ns : 0);
 }
 
+/* Of a VM that looks at a pool's word (g->timed). */
+static luau_Fibers *pool_of(Global_ *g)
+{
+    return (luau_Fibers *)(void *)atomic_load_explicit(&g->interrupt, memory_order_relaxed);
+}
+
+/* Processor time. On a busy machine the time that passed may be much longer, and a tenant must not
+ * pay for what others took; but the clock that knows is a system call. So it is asked after long
+ * stretches only: what the thread used since it was last asked bounds what this VM used. */
 static void account(Global_ *g, uint64_t now)
 {
-    g->cpu_ns += now - g->entered_ns;
+    uint64_t spent_ns = now - g->entered_ns;
     g->entered_ns = now;
+    if (spent_ns >= LONG_STRETCH_NS && g->timed) {
+        luau_Fibers *pool = pool_of(g);
+        struct timespec used;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+        uint64_t cpu_ns = (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+        uint64_t since_ns = cpu_ns - pool->thread_cpu_ns;
+        pool->thread_cpu_ns = cpu_ns;
+        if (since_ns < spent_ns)
+            spent_ns = since_ns;
+    }
+    g->cpu_ns += spent_ns;
 }
 
 /* Lowest address that native code may use: of the fiber, or, for want of knowledge, of that much of

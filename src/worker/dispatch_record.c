@@ -219,36 +219,73 @@ static EventText take(Strbuf *buffer, size_t *bytes)
     return text;
 }
 
-size_t dispatch_record_harvest(DispatchRecord *record, DispatchRun *run)
+static size_t harvest(DispatchExecution *kept, KhronosExecution *x)
+{
+    size_t bytes = 0;
+    kept->status = x->status;
+    if (x->status == KHRONOS_OK)
+        kept->result = take(x->out, &bytes);
+    /* The path lies behind the message: one buffer less, and most have neither. */
+    size_t message = x->message.length;
+    if (x->path[0] != '\0') {
+        strbuf_putc(&x->message, '\0');
+        strbuf_put(&x->message, x->path, strlen(x->path) + 1);
+    }
+    bool whole = x->message.length == message + strlen(x->path) + 2;
+    kept->message = take(&x->message, &bytes);
+    kept->message.length = message;
+    kept->path = whole ? kept->message.data + message + 1 : "";
+    kept->traceback = take(&x->traceback, &bytes);
+    kept->logs = take(&x->logs, &bytes);
+    kept->line = x->line;
+    kept->column = x->column;
+    kept->duration_ns = x->duration_ns;
+    kept->cpu_ns = x->cpu_ns;
+    kept->memory_bytes = x->memory_bytes;
+    return bytes;
+}
+
+size_t dispatch_record_harvest(DispatchRecord *record, LuaVmAction *action)
 {
     int count;
     size_t bytes = 0;
-    KhronosExecution *executions = action_executions(&run->action, &count);
-    for (int i = 0; i < count; i++) {
-        KhronosExecution *x = &executions[i];
-        DispatchExecution *kept = &record->executions[i];
-        kept->status = x->status;
-        if (x->status == KHRONOS_OK)
-            kept->result = take(x->out, &bytes);
-        /* The path lies behind the message: one buffer less, and most have neither. */
-        size_t message = x->message.length;
-        if (x->path[0] != '\0') {
-            strbuf_putc(&x->message, '\0');
-            strbuf_put(&x->message, x->path, strlen(x->path) + 1);
-        }
-        bool whole = x->message.length == message + strlen(x->path) + 2;
-        kept->message = take(&x->message, &bytes);
-        kept->message.length = message;
-        kept->path = whole ? kept->message.data + message + 1 : "";
-        kept->traceback = take(&x->traceback, &bytes);
-        kept->logs = take(&x->logs, &bytes);
-        kept->line = x->line;
-        kept->column = x->column;
-        kept->duration_ns = x->duration_ns;
-        kept->cpu_ns = x->cpu_ns;
-        kept->memory_bytes = x->memory_bytes;
-    }
+    KhronosExecution *executions = action_executions(action, &count);
+    for (int i = 0; i < count; i++)
+        bytes += harvest(&record->executions[i], &executions[i]);
     return bytes;
+}
+
+DispatchRecord *dispatch_record_adopt(LuaVmAction *action, DispatchOutcome outcome)
+{
+    KhronosExecution *x = &action->execution;
+    const char *name = template_name(x->template_version);
+    EventText id = x->event->id.length ? x->event->id : (EventText){x->id, strlen(x->id)};
+    size_t bytes = sizeof(DispatchRecord) + sizeof(DispatchExecution) + text_room(id) +
+                   strlen(name) + 1;
+    DispatchRecord *record = malloc(bytes);
+    if (!record)
+        return NULL;
+    *record = (DispatchRecord){
+        .guild_id = action->handle.guild_id,
+        .retry_after_ms = action->retry_after_ms,
+        .accepted = true,
+        .count = 1,
+    };
+    atomic_init(&record->references, 1);
+    atomic_init(&record->outcome, (int)outcome);
+    char *at = (char *)(record->executions + 1);
+    record->event_id = pack_text(&at, id);
+    record->executions[0] = (DispatchExecution){
+        .template_name = pack_string(&at, name),
+        .version = template_version(x->template_version),
+        .path = "",
+        .record = record,
+    };
+    memcpy(record->executions[0].id, x->id, RANDOM_ID_SIZE);
+    record->bytes = bytes;
+    if (outcome == DISPATCH_DONE)
+        record->bytes += dispatch_record_harvest(record, action);
+    return record;
 }
 
 DispatchRecord *dispatch_record_retain(DispatchRecord *record)

@@ -63,7 +63,10 @@ DispatchRecord *dispatch_record_new(Dispatcher *d, const DispatchRequest *reques
 /* Gives the executions, and an event without one, ids. */
 void dispatch_record_setids(DispatchRecord *record, RandomPool *random, char first_digit);
 /* The action came back as done: moves its results to the record, returns their bytes. */
-size_t dispatch_record_harvest(DispatchRecord *record, DispatchRun *run);
+size_t dispatch_record_harvest(DispatchRecord *record, LuaVmAction *action);
+/* A finished one, for an action that came back to somebody else (dispatcher_adopt), with what that
+ * one has, and one reference. NULL: no memory, nothing was taken. */
+DispatchRecord *dispatch_record_adopt(LuaVmAction *action, DispatchOutcome outcome);
 void dispatch_run_free(DispatchRun *run);
 
 #endif

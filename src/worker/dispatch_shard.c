@@ -151,6 +151,17 @@ bool dispatch_shard_add(DispatchShard *shard, DispatchRecord *record, uint64_t k
     return true;
 }
 
+bool dispatch_shard_adopt(DispatchShard *shard, DispatchRecord *record, uint64_t now_ns)
+{
+    if (!dispatch_table_reserve(&shard->ids, 1))
+        return false;
+    record->shard = shard->index;
+    dispatch_table_put(&shard->ids, hash_id(shard, record->executions[0].id),
+                       &record->executions[0]);
+    dispatch_shard_keep(shard, record, now_ns);
+    return true;
+}
+
 void dispatch_shard_unkey(DispatchShard *shard, DispatchRecord *record)
 {
     if (record->keyed)

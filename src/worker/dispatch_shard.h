@@ -58,6 +58,10 @@ DispatchWaiter *dispatch_shard_wake(DispatchShard *shard, DispatchRecord *record
 DispatchWaiter *dispatch_shard_wake_accepted(DispatchShard *shard, DispatchRecord *record);
 DispatchWaiter *dispatch_shard_wake_due(DispatchShard *shard, uint64_t now_ns);
 
+/* Takes over the reference to a record that is finished and found by the id of its execution.
+ * False: no memory, it is still the caller's. */
+bool dispatch_shard_adopt(DispatchShard *shard, DispatchRecord *record, uint64_t now_ns);
+
 /* Not a duplicate's original any more. */
 void dispatch_shard_unkey(DispatchShard *shard, DispatchRecord *record);
 /* Neither found by any id: the shard's reference is the caller's. Not while it is kept. */

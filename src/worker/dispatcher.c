@@ -306,7 +306,7 @@ static void on_action(LuaVmAction *action)
     Dispatcher *d = run->dispatcher;
     DispatchShard *shard = &d->shards[record->shard];
     DispatchOutcome outcome = outcome_of(action);
-    size_t results = outcome == DISPATCH_DONE ? dispatch_record_harvest(record, run) : 0;
+    size_t results = outcome == DISPATCH_DONE ? dispatch_record_harvest(record, action) : 0;
     uint64_t now_ns = clock_now(d);
     bool gone;
 
@@ -565,6 +565,30 @@ DispatchRecord *dispatcher_find(Dispatcher *d, const char *id, size_t length, in
     if (record)
         *index = (int)(x - record->executions);
     return record;
+}
+
+void dispatcher_adopt(Dispatcher *d, LuaVmAction *action)
+{
+    const char *id = action->execution.id;
+    DispatchShard *shard = shard_of_id(d, id, strlen(id));
+    BASE_ASSERT(shard && !action->executions);
+    DispatchRecord *record = d->options.keep_ns > 0
+                                 ? dispatch_record_adopt(action, outcome_of(action))
+                                 : NULL;
+    if (!record)
+        return;
+    uint64_t now_ns = clock_now(d);
+    if (!admit(d, shard, record->bytes, now_ns)) {
+        dispatch_record_release(record);
+        return;
+    }
+    pthread_mutex_lock(&shard->lock);
+    bool kept = dispatch_shard_adopt(shard, record, now_ns);
+    pthread_mutex_unlock(&shard->lock);
+    if (kept)
+        set_alarm(d, sweep_due(d, now_ns));
+    else
+        forget(d, record);
 }
 
 typedef struct Cancel {

@@ -142,6 +142,12 @@ void dispatch_record_result(DispatchRecord *record, DispatchResult *result);
 DispatchRecord *dispatch_record_retain(DispatchRecord *record);
 void dispatch_record_release(DispatchRecord *record); /* NULL is fine */
 
+/* For who gave the worker an action with one execution himself, and whose caller did not wait for
+ * its end: takes the results of the action, which came back, and keeps them as if they had been
+ * dispatched here. What else the action has stays its owner's. The execution's id is one of
+ * random_id. When there is no room the results are forgotten. */
+void dispatcher_adopt(Dispatcher *d, LuaVmAction *action);
+
 /* Ends one execution as KHRONOS_CANCELLED. The completion gets DISPATCH_ACCEPTED: it ends now;
  * DISPATCH_DONE: it had finished; DISPATCH_NOT_FOUND: unknown, or not to be stopped; or why the
  * worker could not be asked. */

@@ -5,7 +5,8 @@
 #include "khronos/template.h"
 
 typedef struct TemplateSource {
-    /* The current version, retained for the caller; NULL: there is none of that name. Any thread. */
+    /* The current version, retained for the caller; NULL: there is none of that name. Any thread.
+     */
     KhronosTemplate *(*get)(void *self, uint64_t guild_id, const char *name, size_t length);
     /* The guild's templates that match the event, retained, in the order of their names; at most
      * max. Returns how many. Any thread. */

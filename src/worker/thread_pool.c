@@ -246,7 +246,7 @@ static ThreadEntry *claim_locked(PoolThread *self, LuaVmAction *action, uint64_t
     if (atomic_load_explicit(&registry->refusing, memory_order_relaxed)) /* set under the lock */
         return NULL;
     ThreadEntry *entry = registry_find_locked(registry, action->handle.guild_id);
-    if (!entry || entry->trust <= 0 || entry_level(entry, now) > 0 ||
+    if (!entry || entry->scheduled || entry->trust <= 0 || entry_level(entry, now) > 0 ||
         !registry_begin_locked(registry, action, entry))
         return NULL;
     forget_place_locked(self->pool, entry);

@@ -380,8 +380,11 @@ static bool step(WorkThread *self)
             return false;
     }
     VmBrokenReason reason = collect(self);
-    if (ops->isbroken(enter_vm(self)))
+    if (ops->isbroken(enter_vm(self))) {
+        if (reason == VM_NOT_BROKEN) /* a thread in the background was the cause */
+            reason = reason_of(ops->broken_status(vm));
         remove_vm(self, reason == VM_NOT_BROKEN ? VM_INTERNAL_ERROR : reason, NULL, false);
+    }
     leave_vm(self);
     return true;
 }

@@ -47,6 +47,11 @@ static bool vm_isbroken(void *vm)
     return khronos_isbroken(vm);
 }
 
+static KhronosStatus vm_broken_status(void *vm)
+{
+    return khronos_broken_status(vm);
+}
+
 static bool vm_keeps_store(void *vm)
 {
     return khronos_keeps_store(vm);
@@ -109,6 +114,7 @@ void vm_khronos_ops(VmOps *ops, KhronosHost *host)
         .due_ns = vm_due_ns,
         .isparked = vm_isparked,
         .isbroken = vm_isbroken,
+        .broken_status = vm_broken_status,
         .keeps_store = vm_keeps_store,
         .executions = vm_executions,
         .tasks = vm_tasks,

@@ -27,8 +27,7 @@ none\terror requiring module "./lib/none": could not resolve child component "no
 plain\terror requiring module "lib/part": require path must start with a valid prefix: ./, ../, or @
 fails\t./lib/fails.luau:1: no luck
 nil\tinit\ttrue
-yields\tfirst
-yields\tsecond!
+yields\terror requiring module "lib/yields.luau": module can not yield
 globals\t5\tnil
 """
 

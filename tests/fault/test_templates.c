@@ -90,7 +90,7 @@ static void test_template(void **state)
         assert_true(good || fired);
         forget_code();
     }
-    assert_true(k > 15);
+    assert_true(k > 8);
 }
 
 static void write_file(const char *folder, const char *name, const char *text)

@@ -10,31 +10,18 @@ How long the quiet guilds wait is printed; only what no machine excuses is a fai
 """
 
 import concurrent.futures
-import importlib.util
 import json
 import os
 import re
 import sys
-import threading
 import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+import matrix
+import scheduler
+from common import (AT_ONCE, CPU_MS, ERROR, MEMORY, MEMORY_MIB, PROBLEMS, RESULT, SECRETS, TIMEOUT, Failure, Quiet,
+                    expect, http_run, start)
 
-
-def load_http_runner():
-    path = os.path.join(HERE, "..", "http", "run.py")
-    spec = importlib.util.spec_from_file_location("http_run", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-http_run = load_http_runner()
-Failure, Server, expect, FACTOR = http_run.Failure, http_run.Server, http_run.expect, http_run.FACTOR
-
-CPU_MS, MEMORY_MIB, QUIET_GUILDS, AT_ONCE = int(250 * FACTOR), 4, 50, 8
-TIMEOUT, MEMORY, ERROR, RESULT = ("execution_timeout", "memory_limit_exceeded", "runtime_error",
-                                  "invalid_result")
+TEMPLATES_AT_ONCE = 48 # a folder has 64 at most
 STATUS = {"ok": 200}
 
 # name: (source, code or codes, what else must hold: a part of the message, or for "ok" the result)
@@ -164,27 +151,18 @@ ATTACKS = {
     "ctx metatable": ("local _, ctx = ... return getmetatable(ctx)", "ok", "The metatable is locked"),
     "levels": ("local t = {} for i = 0, 20 do t[#t + 1] = debug.info(i, 's') end return t", "ok",
                ["[C]", "levels.luau"]),
-    "missing": ("return io, getfenv, setfenv, dofile, package, task, load, loadfile", "ok", [None] * 8),
+    "missing": ("return io, getfenv, setfenv, dofile, package, load, loadfile", "ok", [None] * 7),
     "bytecode": ("return (loadstring('\\6\\3\\1\\2'))", "ok", None),
     "collect": ("collectgarbage('collect')", ERROR, "collectgarbage must be called with 'count'"),
 }
-
-# Any absolute path, a source file of ours, a C function's name, an address.
-SECRETS = re.compile(r"(?<![\w:/.])/[a-z]+/[a-z]|src/|\.c\b:|\.h:\d|luau_|lua[A-Z]_|0x0000(55|56|7f)")
-
 
 def file_name(name):
     return re.sub(r"[^a-z0-9]", "-", name.lower())
 
 
-def start(program, *options):
-    server = Server(program, options)
-    server.write("alive.luau", "local _, ctx = ... ctx.store.n = (ctx.store.n or 0) + 1 return ctx.store.n")
-    return server
-
-
-def write_templates(server):
-    for name, (source, _, _) in ATTACKS.items():
+def write_templates(server, names):
+    for name in names:
+        source = ATTACKS[name][0]
         server.write(file_name(name) + ".luau" if "require('./" not in source
                      else f"{file_name(name)}/init.luau", source)
     server.write("require-spins/spins.luau", "while true do end")
@@ -232,50 +210,9 @@ def attack(server, name, guild):
     return None
 
 
-class Quiet:
-    """Fifty guilds that ask for little, from five threads, until they are stopped."""
-
-    def __init__(self, server):
-        self.server, self.stopping, self.problems, self.times = server, False, [], []
-        self.threads = [threading.Thread(target=self.ask, args=(i,)) for i in range(5)]
-        for thread in self.threads:
-            thread.start()
-
-    def ask(self, part):
-        connection = self.server.connect()
-        mine = [str(100000 + i) for i in range(QUIET_GUILDS) if i % 5 == part]
-        counts = dict.fromkeys(mine, 0)
-        try:
-            while not self.stopping:
-                for guild in mine:
-                    counts[guild] += 1
-                    start = time.monotonic()
-                    status, answer = self.server.execute("alive", guild, None, connection)
-                    self.times.append(time.monotonic() - start)
-                    if status != 200 or answer["result"] != counts[guild]:
-                        self.problems.append(f"guild {guild}: {status} {answer}")
-                        return
-                    time.sleep(0.001)
-        except (OSError, ValueError, http_run.http.client.HTTPException) as problem:
-            self.problems.append(f"{type(problem).__name__}: {problem}")
-        finally:
-            connection.close()
-
-    def stop(self, what):
-        self.stopping = True
-        for thread in self.threads:
-            thread.join()
-        expect(not self.problems, f"quiet guilds: {self.problems[:3]}")
-        times = sorted(self.times)
-        print(f"    {len(times)} answers to quiet guilds beside {what}: median {times[len(times) // 2] * 1e3:.2f} ms, "
-              f"99 % {times[int(len(times) * 0.99)] * 1e3:.1f} ms, longest {times[-1] * 1e3:.0f} ms")
-        expect(times[-1] < 20 * FACTOR, "a quiet guild waited for an eternity")
-
-
-def check_attacks(program, names):
-    chosen = [name for name in ATTACKS if not names or name in names]
+def attack_together(program, chosen):
     server = start(program, "--cpu-limit", str(CPU_MS), "--memory-limit", str(MEMORY_MIB))
-    write_templates(server)
+    write_templates(server, chosen)
     failed = 0
     try:
         quiet = Quiet(server)
@@ -284,7 +221,7 @@ def check_attacks(program, names):
             for name, job in jobs:
                 try:
                     job.result()
-                except (Failure, OSError, ValueError, KeyError, http_run.http.client.HTTPException) as problem:
+                except PROBLEMS as problem:
                     failed += 1
                     print(f"FAIL  {name}: {type(problem).__name__}: {problem}")
         quiet.stop(f"{len(chosen)} attacks")
@@ -294,6 +231,12 @@ def check_attacks(program, names):
         if "ASan doesn't fully support" not in line:
             json.loads(line)
     return failed
+
+
+def check_attacks(program, names):
+    chosen = [name for name in ATTACKS if not names or name in names]
+    return sum(attack_together(program, chosen[i:i + TEMPLATES_AT_ONCE])
+               for i in range(0, len(chosen), TEMPLATES_AT_ONCE))
 
 
 def check_logs(program, names):
@@ -370,18 +313,21 @@ def main():
         raise SystemExit(__doc__)
     program, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     failed = 0
-    for check in (check_attacks, check_logs, check_large_sources, check_everything_spins):
+    checks = [check_attacks, matrix.check_matrix, check_logs, check_large_sources, check_everything_spins]
+    for check in checks + scheduler.CHECKS:
         title = check.__name__[6:]
-        if names and title not in names and check is not check_attacks:
+        if names and title not in names and not (check is check_attacks and set(names) & set(ATTACKS)):
             continue
+        begun = time.monotonic()
         try:
-            bad = check(program, [name for name in names if name in ATTACKS] if title not in names else [])
-        except (Failure, OSError, ValueError) as problem:
+            bad = check(program, [name for name in names if name in ATTACKS])
+        except PROBLEMS as problem:
             bad = 1
             print(f"FAIL  {title}: {type(problem).__name__}: {problem}")
         failed += bad
         if not bad:
-            print(f"ok    {title}")
+            print(f"ok    {title} ({time.monotonic() - begun:.0f} s)")
+        sys.stdout.flush()
     print(f"{failed} failed")
     return 1 if failed else 0
 

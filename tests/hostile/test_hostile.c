@@ -93,6 +93,31 @@ static const Attack attacks[] = {
     {"coroutines", "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end"},
     {"living at the cap",
      "local function grow() local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end end while true do pcall(grow) end"},
+    {"handlers in handlers",
+     "local function h(m) local _, r = xpcall(error, h, m) return r end xpcall(error, h, 'x')"},
+    {"pattern of many lazy items", "pcall(string.find, ('x'):rep(1e5), ('x-'):rep(150) .. 'y')"},
+    {"pattern with a large set", "string.find(('b'):rep(100), '[' .. ('a'):rep(5e5) .. ']')"},
+    {"gsub that yields", "coroutine.resume(coroutine.create(function() "
+                         "('x'):rep(100):gsub('.', coroutine.yield) end))"},
+    {"separator of a concat", "table.concat({'', '', ''}, ('x'):rep(1e6))"},
+    {"concat of nothing", "table.concat(table.create(2e5, ''))"},
+    {"traceback bomb",
+     "local function f(n) if n > 0 then f(n - 1) else for i = 1, 1e4 do pcall(error) end end end f(19000)"},
+    {"error levels", "for i = 1, 1e4 do pcall(error, 'x', 1e9) pcall(error, 'x', i) end"},
+    {"long chunk name", "pcall(loadstring('error()', ('n'):rep(1e6)))"},
+    {"parser depth",
+     "loadstring(('('):rep(1e5)) loadstring(('{'):rep(1e5)) loadstring(('- '):rep(1e5))"},
+    {"long tokens", "loadstring(('x'):rep(5e5)) loadstring('return ' .. ('1'):rep(5e5))"},
+    {"equal strings",
+     "local a, b = ('x'):rep(1e6), ('x'):rep(1e6) for i = 1, 1e3 do local x = a == b end"},
+    {"string keys", "local t = {} for i = 1, 100 do local x = t[('x'):rep(1e6) .. i] end"},
+    {"numbers of a million digits", "for i = 1, 100 do local x = tonumber(('1'):rep(1e6)) end"},
+    {"argument floods", "pcall(table.unpack, table.create(1e5, 1)) "
+                        "pcall(string.char, table.unpack(table.create(7000, 65)))"},
+    {"pack sizes", "pcall(string.packsize, ('c1073741824'):rep(9)) pcall(string.pack, 'i17', 1)"},
+    {"weak chain", "local t = setmetatable({}, {__mode = 'k'}) local k = {} local first = k "
+                   "for i = 1, 1e4 do local n = {} t[k] = n k = n end"},
+    {"collections", "local t = table.create(2e5, 'x') collectgarbage()"},
     {"weak tables", "local t = setmetatable({}, {__mode = 'k'}) for i = 1, 2e4 do t[{}] = i end"},
 };
 

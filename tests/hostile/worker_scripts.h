@@ -5,10 +5,11 @@
 #include "khronos/khronos.h"
 
 #define MAY(status) (1u << (status))
+#define THROWS (1u << 31) /* errors by the million */
 
 typedef struct Script {
     const char *name, *source, *module; /* module: source of ./part, or NULL */
-    unsigned may;                       /* MAY: the ends that are its own */
+    unsigned may;                       /* MAY: the ends that are its own; THROWS */
 } Script;
 
 enum { GOOD = 7, BAD = 30 };

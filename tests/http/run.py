@@ -105,6 +105,34 @@ class Server:
             own.close()
         return response.status, answer
 
+    def ask(self, method, path, body=None):
+        own = self.connect()
+        own.request(method, path, None if body is None else json.dumps(body),
+                    {} if body is None else {"Content-Type": "application/json"})
+        response = own.getresponse()
+        answer = json.loads(response.read())
+        own.close()
+        return response.status, answer
+
+    def until(self, path, condition):
+        """The answer to GET path as soon as it is so."""
+        end = time.monotonic() + 60 * FACTOR
+        while True:
+            answer = self.ask("GET", path)[1]
+            if condition(answer):
+                return answer
+            expect(time.monotonic() < end, f"{path}: {answer}")
+            time.sleep(0.02)
+
+    def until_log(self, pattern):
+        end = time.monotonic() + 60 * FACTOR
+        while True:
+            found = re.search(pattern, self.read_log())
+            if found:
+                return found
+            expect(time.monotonic() < end, f"the log has no {pattern}:\n{self.read_log()}")
+            time.sleep(0.02)
+
     def stop(self, number=signal.SIGTERM):
         """Ends it; it must end well."""
         if self.process.poll() is None:
@@ -363,6 +391,267 @@ def check_return_timeout(program):
         expect(time.monotonic() - start > 1.4, "the mail of a guild is run in order")
     finally:
         server.stop()
+
+
+STRATEGIES = ("thread-pool", "thread-per-guild", "process-pool")
+
+
+def with_strategies(check):
+    """Calls check(server) for a server of each strategy; options are those of the check."""
+    def all_of_them(program):
+        for strategy in STRATEGIES:
+            server = Server(program, ["--strategy", strategy, *check.options])
+            try:
+                check(server)
+            except (Failure, OSError, http.client.HTTPException, ValueError) as failure:
+                log = "" if server.log.closed else server.read_log()
+                raise Failure(f"{strategy}: {failure}\n{log[-2000:]}") from failure
+            finally:
+                if check.stops:
+                    server.stop()
+    return all_of_them
+
+
+def options(*texts, stops=True):
+    def mark(check):
+        check.options, check.stops = texts, stops
+        return check
+    return mark
+
+
+def background(function, *args, **more):
+    """The future of a call on a thread of its own."""
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    future = pool.submit(function, *args, **more)
+    pool.shutdown(wait=False)
+    return future
+
+
+def event_body(template, event_id=None, guild="1", data=None, **more):
+    event = {"name": "E", "data": data}
+    if event_id:
+        event["id"] = event_id
+    return {"template": template, "event": event, "context": {"guild_id": guild}, **more}
+
+
+@with_strategies
+@options()
+def check_duplicates(server):
+    """An event id runs once for a guild and a template, whoever comes when."""
+    first = server.ask("POST", "/execute", event_body("counter", "x"))
+    again = server.ask("POST", "/execute", event_body("counter", "x"))
+    expect(first[0] == 200 and first[1]["result"] == 1 and "duplicate" not in first[1], f"{first}")
+    expect(again == (200, {**first[1], "duplicate": True}), f"{again}")
+    other = server.ask("POST", "/execute", event_body("counter", "y"))
+    expect(other[1]["result"] == 2, f"{other}")
+    other = server.ask("POST", "/execute", event_body("counter", "x", guild="2"))
+    expect(other[1]["result"] == 1 and "duplicate" not in other[1], f"{other}")
+    expect(server.ask("POST", "/execute", event_body("echo", "x", data=7))[1]["result"] == 7, "another template")
+
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        got = list(pool.map(lambda _: server.ask("POST", "/execute", event_body("counter", "z")), range(32)))
+    expect({status for status, _ in got} == {200}, f"{got}")
+    expect({answer["result"] for _, answer in got} == {3}, f"{got}")
+    expect(sum("duplicate" not in answer for _, answer in got) == 1, f"{got}")
+
+    failed = [server.ask("POST", "/execute", event_body("fails", "x")) for _ in range(2)]
+    expect(failed[0][0] == 422 and failed[0][1]["code"] == "runtime_error", f"{failed}")
+    expect(failed[0][1]["execution_id"] == failed[1][1]["execution_id"], f"{failed}")
+    # What was refused is not remembered.
+    expect(server.ask("POST", "/execute", event_body("late", "x"))[0] == 404, "no such template")
+    server.write("late.luau", "return 'here'")
+    expect(server.ask("POST", "/execute", event_body("late", "x"))[1].get("result") == "here", "now it is")
+
+
+@with_strategies
+@options("--cpu-limit", "1000")
+def check_found_later(server):
+    """Who was sent away finds the result, whichever way the execution went."""
+    wait = {"guild": "5", "data": 0.5, "wait_ms": 20}
+    for name, body in (("direct", event_body("waits", **wait)),
+                       ("dispatched", event_body("waits", "id-1", **wait))):
+        status, answer = server.ask("POST", "/execute?logs=1", body)
+        expect(status == 504 and answer["code"] == "return_timeout" and answer["limit"] == 20, f"{name}: {answer}")
+        path = "/executions/" + answer["execution_id"]
+        status, running = server.ask("GET", path)
+        expect(status == 200, f"{name}: {running}")
+        match({"execution_id": answer["execution_id"], "template": "waits", "version": 1, "guild_id": "5",
+               "event_id": "*", "status": "running"} if running["status"] == "running" else "*", running)
+        done = server.until(path + "?logs=1", lambda x: x["status"] != "running")
+        match({"execution_id": answer["execution_id"], "template": "waits", "version": 1, "guild_id": "5",
+               "event_id": running["event_id"], "status": "done", "result": "waited", "duration_us": "*",
+               "cpu_us": "*", "memory_bytes": "*", "logs": ["waits " + answer["execution_id"]]}, done)
+        expect("logs" not in server.ask("GET", path)[1], "only with ?logs=1")
+        expect(name == "direct" or done["event_id"] == "id-1", f"{done}")
+
+    status, answer = server.ask("POST", "/execute", event_body("spin", wait_ms=20, guild="6"))
+    expect(status == 504, f"{answer}")
+    path = "/executions/" + answer["execution_id"]
+    expect(server.ask("GET", path)[1]["status"] == "running", "it spins")
+    done = server.until(path, lambda x: x["status"] != "running")
+    match({"status": "failed", "error": {"code": "execution_timeout", "limit": 1000, "template": "spin", "message":
+           "*processor time*", "...": True}, "...": True}, done)
+    expect("result" not in done, f"{done}")
+
+    # Behind one that spins, without waiting: it is found as well.
+    spinning = background(server.execute, "spin", "7")
+    server.until("/guilds/7/vm", lambda x: x["mail"] == 1)
+    status, queued = server.ask("POST", "/execute?wait=false", event_body("counter", guild="7"))
+    expect(status == 202 and queued["event_id"], f"{queued}")
+    path = "/executions/" + queued["execution_id"]
+    expect(server.ask("GET", path)[1]["status"] == "running", "it waits")
+    expect(spinning.result()[0] == 422, "it ends")
+    expect(server.until(path, lambda x: x["status"] == "done")["result"] == 1, "a new VM runs it")
+    expect(server.ask("GET", "/executions/" + "0" * 32)[0] == 404, "no such execution")
+
+
+@with_strategies
+@options("--cpu-limit", "60000")
+def check_cancel(server):
+    """Spinning, waiting, queued, dispatched: each is ended, and its VM is not."""
+    expect(server.execute("counter")[1]["result"] == 1, "first")
+
+    spinning = background(server.execute, "shows_spins")
+    path = "/executions/" + server.until_log(r"spins ([0-9a-f]{32})").group(1)
+    expect(server.ask("GET", path)[1]["status"] == "running", "it spins")
+    queued = server.ask("POST", "/execute?wait=false", event_body("counter"))[1]
+    status, answer = server.ask("DELETE", "/executions/" + queued["execution_id"])
+    expect(status == 202 and answer["status"] == "cancelling", f"queued: {answer}")
+    done = server.until("/executions/" + queued["execution_id"], lambda x: x["status"] != "running")
+    expect(done["status"] == "failed" and done["error"]["code"] == "cancelled", f"queued: {done}")
+    status, answer = server.ask("DELETE", path)
+    expect(status == 202, f"spinning: {answer}")
+    status, answer = spinning.result()
+    expect(status == 422 and answer["code"] == "cancelled", f"spinning: {answer}")
+    expect(server.ask("GET", path)[0] == 404, "its caller has its answer")
+
+    # Its caller was sent away.
+    status, answer = server.ask("POST", "/execute", event_body("waits", data=3600, wait_ms=20))
+    path = "/executions/" + answer["execution_id"]
+    expect(status == 504 and server.ask("DELETE", path)[0] == 202, f"waiting: {answer}")
+    done = server.until(path, lambda x: x["status"] != "running")
+    expect(done["error"]["code"] == "cancelled", f"waiting: {done}")
+    status, answer = server.ask("DELETE", path)
+    expect(status == 200 and answer["status"] == "done", f"once more: {answer}")
+
+    # Its caller waits, by way of the dispatcher.
+    waiting = background(server.ask, "POST", "/execute", event_body("waits", "e", data=3600))
+    found = server.until_log(r'(?s)waits ([0-9a-f]{32}).*waits ([0-9a-f]{32})').group(2)
+    expect(server.ask("DELETE", "/executions/" + found)[0] == 202, "dispatched")
+    status, answer = waiting.result()
+    expect(status == 422 and answer["code"] == "cancelled" and answer["execution_id"] == found, f"{answer}")
+    expect(server.ask("DELETE", "/executions/" + "f" * 32)[0] == 404, "no such execution")
+    expect(server.execute("counter")[1]["result"] == 2, "the VM is the same")
+
+
+@with_strategies
+@options("--cpu-limit", "60000")
+def check_destroy(server):
+    """A VM is destroyed with what spins in it; the guild goes on with a new one."""
+    expect(server.execute("counter", "3")[1]["result"] == 1, "first")
+    spinning = background(server.execute, "spin", "3")
+    server.until("/guilds/3/vm", lambda x: x["mail"] == 1)
+    status, answer = server.ask("DELETE", "/guilds/3/vm")
+    expect((status, answer) == (202, {"guild_id": "3", "status": "destroying"}), f"{answer}")
+    status, answer = spinning.result()
+    expect(status == 422 and answer["code"] == "vm_broken" and "destroyed" in answer["message"], f"{answer}")
+    info = server.until("/guilds/3/vm", lambda x: x["mail"] == 0)
+    match({"guild_id": "3", "state": "broken", "reason": "explicit destroy", "generation": 1, "executions": 2,
+           "memory": {"live_bytes": 0, "reserved_bytes": 0, "peak_bytes": 0, "limit_bytes": "*"}, "...": True}, info)
+    expect(server.execute("counter", "3")[1]["result"] == 1, "a new VM")
+    expect(server.ask("GET", "/guilds/3/vm")[1]["generation"] == 2, "the second")
+
+
+@with_strategies
+@options("--cpu-limit", "60000")
+def check_limits(server):
+    """Limits of a guild act at once, on it alone."""
+    growing = background(server.execute, "grows", "4")
+    server.until("/guilds/4/vm", lambda x: x["memory"]["reserved_bytes"] > 4 << 20)
+    status, answer = server.ask("PATCH", "/guilds/4/limits", {"mailbox": 1})
+    expect(status == 200 and answer["limits"]["mailbox"] == 1, f"{answer}")
+    status, answer = server.execute("counter", "4")
+    expect(status == 429 and answer["code"] == "queue_full" and answer["retry_after_ms"] > 0, f"{answer}")
+    expect(server.execute("counter", "44")[0] == 200, "another guild")
+    status, answer = server.ask("PATCH", "/guilds/4/limits", {"memory_bytes": 2 << 20, "result_bytes": 10})
+    expect(status == 200, f"{answer}")
+    status, answer = growing.result()
+    expect(status == 422 and answer["code"] == "memory_limit_exceeded" and answer["limit"] == 2 << 20, f"{answer}")
+    # They outlive the VM.
+    status, answer = server.execute("echo", "4", "longer than ten bytes")
+    expect(status == 422 and answer["code"] == "invalid_result", f"{answer}")
+    expect(server.execute("echo", "44", "longer than ten bytes")[0] == 200, "another guild")
+    info = server.ask("GET", "/guilds/4/vm")[1]
+    expect(info["limits"]["memory_bytes"] == info["memory"]["limit_bytes"] == 2 << 20, f"{info}")
+    status, answer = server.ask("PATCH", "/guilds/4/limits", {"cpu_ms": 50, "result_bytes": None})
+    expect(answer["limits"]["cpu_ms"] == 50 and answer["limits"]["result_bytes"] == 4 << 20, f"{answer}")
+    expect(answer["limits"]["memory_bytes"] == 2 << 20 and answer["limits"]["mailbox"] == 1, f"{answer}")
+    for body in (event_body("spin", guild="4"), event_body("spin", "event", guild="4")):
+        status, answer = server.ask("POST", "/execute", body)
+        expect(status == 422 and answer["code"] == "execution_timeout" and answer["limit"] == 50, f"{answer}")
+    # Many at a time: each is taken or told to try again, and what was taken last counts.
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        got = list(pool.map(lambda n: server.ask("PATCH", "/guilds/4/limits", {"tasks": n}), range(40)))
+    taken = [answer["limits"]["tasks"] for status, answer in got if status == 200]
+    expect({status for status, _ in got} <= {200, 409} and taken, f"{got}")
+    expect(server.ask("GET", "/guilds/4/vm")[1]["limits"]["tasks"] in taken, f"{taken}")
+    every = dict.fromkeys(info["limits"])
+    defaults = server.ask("GET", "/guilds/44/vm")[1]["limits"]
+    expect(server.ask("PATCH", "/guilds/4/limits", every)[1]["limits"] == defaults, "the defaults again")
+    expect(server.ask("GET", "/guilds/4/vm")[1]["limits"] == defaults, "the defaults again")
+
+
+@with_strategies
+@options("--cpu-limit", "1000")
+def check_event_timeouts(server):
+    """An event whose templates take long: 504 with their ids, and each is found."""
+    server.write("slow_a.json", '{"events": ["Slow"]}')
+    server.write("slow_a.luau", "task.wait(0.5) return 'a'")
+    server.write("slow_b.json", '{"events": ["Slow"]}')
+    server.write("slow_b.luau", "error('b')")
+    event = {"name": "Slow", "id": "slow-1"}
+    status, answer = server.ask("POST", "/guilds/9/events?wait=true&wait_ms=50", event)
+    expect(status == 504, f"{answer}")
+    match({"code": "return_timeout", "message": "*goes on*", "limit": 50, "event_id": "slow-1", "executions":
+           [{"execution_id": "*", "template": "slow_a", "version": "*"},
+            {"execution_id": "*", "template": "slow_b", "version": "*"}], "request_id": "*"}, answer)
+    paths = ["/executions/" + x["execution_id"] for x in answer["executions"]]
+    first = server.until(paths[0], lambda x: x["status"] != "running")
+    second = server.ask("GET", paths[1])[1]
+    expect(first["result"] == "a" and first["event_id"] == "slow-1", f"{first}")
+    expect(second["status"] == "failed" and second["error"]["message"] == "slow_b.luau:1: b", f"{second}")
+    status, answer = server.ask("POST", "/guilds/9/events?wait=true", event)
+    expect(status == 200 and answer["duplicate"], f"{answer}")
+    expect([x["status"] for x in answer["results"]] == ["ok", "runtime_error"], f"{answer}")
+    expect([x["execution_id"] for x in answer["results"]] == [path[12:] for path in paths], f"{answer}")
+
+
+@with_strategies
+@options("--cpu-limit", "600000", stops=False)
+def check_shutdown_with_waits(server):
+    """Every caller gets an answer, whatever it waits for."""
+    server.write("slow.json", '{"events": ["Slow"]}')
+    server.write("slow.luau", "task.wait(3600)")
+    spinning = background(server.execute, "spin", "3")
+    server.until("/guilds/3/vm", lambda x: x["mail"] == 1)
+    waiting = [background(server.execute, "waits", "1", 3600),
+               background(server.ask, "POST", "/execute", event_body("waits", "e", "2", 3600)),
+               background(server.ask, "POST", "/execute", event_body("waits", "e", "2", 3600)),
+               spinning, background(server.execute, "echo", "3", 1),
+               background(server.ask, "POST", "/guilds/4/events?wait=true", {"name": "Slow"})]
+    for guild, mail in (("1", 1), ("2", 1), ("3", 2), ("4", 1)):
+        server.until(f"/guilds/{guild}/vm", lambda x: x["mail"] >= mail)
+    server.until("/vms", lambda x: x["dispatcher"]["waiting"] == 3)
+    sent_away = server.ask("POST", "/execute", event_body("waits", guild="5", data=3600, wait_ms=20))
+    expect(sent_away[0] == 504, f"{sent_away}")
+    server.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    server.stop(signal.SIGTERM)
+    answers = [future.result(60 * FACTOR) for future in waiting]
+    expect([(status, answer.get("code")) for status, answer in answers[:5]] == [(503, "shutting_down")] * 5,
+           f"{answers}")
+    status, answer = answers[5]
+    expect(status == 503 or answer["results"][0]["status"] == "shutting_down", f"{answer}")
 
 
 def check_shutdown(program):

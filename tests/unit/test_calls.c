@@ -368,7 +368,13 @@ static void test_stack_slots(void **state)
     assert_true(account.reserved_bytes < 4 << 20);
     vm_close(L);
 
-    L = vm_new(state, 4 << 20); /* no room for that: the VM is killed, and nothing is lost */
+    for (size_t quota = 8 << 20; quota <= 64 << 20; quota *= 2) { /* stacks take a part of it */
+        L = vm_new(state, quota);
+        vm_must(L, source);
+        vm_close(L);
+    }
+
+    L = vm_new(state, 1 << 20); /* no room for that: the VM is killed, and nothing is lost */
     vm_load(L, source);
     assert_int_equal(lua_pcall(L, 0, 0, 0), LUA_KILLED);
     assert_int_equal(luau_killreason(L), LUAU_KILL_MEMORY);

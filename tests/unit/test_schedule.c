@@ -341,7 +341,7 @@ static void test_cancel_at_every_poll(void **state)
     KhronosTemplate *t = make_victim(b);
     Strbuf event = STRBUF_INIT;
     strbuf_puts(&event, "{\"name\":\"Test\",\"data\":[0");
-    for (int i = 0; i < 700; i++)
+    for (int i = 0; i < 3000; i++)
         strbuf_puts(&event, ",0");
     strbuf_puts(&event, "]}");
     b->event = strbuf_cstr(&event);

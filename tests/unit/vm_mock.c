@@ -260,6 +260,12 @@ static bool mock_isparked(void *arg)
     return result;
 }
 
+static KhronosStatus mock_broken_status(void *arg)
+{
+    const MockVm *vm = arg;
+    return vm->broken ? KHRONOS_BROKEN : KHRONOS_OK;
+}
+
 static bool mock_isbroken(void *arg)
 {
     MockVm *vm = enter(arg);
@@ -369,6 +375,7 @@ void mock_ops(VmOps *ops, MockWorld *world)
         .due_ns = mock_due_ns,
         .isparked = mock_isparked,
         .isbroken = mock_isbroken,
+        .broken_status = mock_broken_status,
         .keeps_store = mock_keeps_store,
         .executions = mock_executions,
         .tasks = mock_tasks,
