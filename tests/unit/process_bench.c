@@ -126,7 +126,7 @@ void pool_wait_until_runs(PoolBench *b, uint64_t guild_id, int mail)
 {
     static Job look;
     WAIT_UNTIL((pool_fill(b, &look, VM_ACTION_GET_STATE, guild_id, NULL), pool_submit(b, &look),
-                pool_wait_for(&look), look.action.info.tasks > 0 && look.action.info.mail >= mail));
+                pool_wait_for(&look), look.action.info.tasks >= mail));
 }
 
 void pool_job_free(Job *job)

@@ -315,7 +315,7 @@ static bool perform_at_once_locked(Mock *mock, LuaVmAction *action)
         action->info = (VmInfo){.state = guild->has_vm ? VM_HEALTHY : VM_NONE,
                                 .generation = guild->generation,
                                 .mail = guild->mail,
-                                .tasks = runs_locked(mock, guild),
+                                .tasks = runs_locked(mock, guild) ? guild->mail : 0,
                                 .limits = guild->limits};
         return true;
     case VM_ACTION_SET_LIMITS:

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,7 +57,9 @@ KhronosTemplate *vm_template(VmBench *b, const char *source)
     const char *const all[] = {"*"};
     TemplateMeta meta = {
         .description = "", .capabilities = all, .capability_count = 1, .enabled = true};
-    KhronosTemplate *t = template_new(b->sandbox, "t", 1, "");
+    char name[16];
+    snprintf(name, sizeof(name), "t%d", b->templates++);
+    KhronosTemplate *t = template_new(b->sandbox, name, 1, "");
     assert_non_null(t);
     template_keepsources(t); /* for other processes */
     if (!template_addfile(t, "init.luau", NULL, strdup(source), strlen(source), error,

@@ -15,7 +15,8 @@ typedef struct VmBench {
     Worker *worker;
     KhronosEvent event;
     char *event_text;
-    void *ios; /* freed when the worker is gone */
+    int templates; /* made */
+    void *ios;     /* freed when the worker is gone */
 } VmBench;
 
 /* One action with its owner's part. */
@@ -34,6 +35,7 @@ int vm_bench_teardown(void **state);
 void vm_bench_start(VmBench *b);
 /* The n-th guild; neighbours are in different processes, where there are several. */
 uint64_t vm_guild(int n);
+/* Of a name of its own: t0, t1, ... */
 KhronosTemplate *vm_template(VmBench *b, const char *source);
 void vm_complete(LuaVmAction *action); /* of all jobs */
 void vm_fill(VmBench *b, VmJob *job, VmActionType type, uint64_t guild_id, KhronosTemplate *t);
