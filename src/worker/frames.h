@@ -8,6 +8,7 @@
  *
  *     parent -> child    INIT first, once. TEMPLATE before the first ACTION that names its id;
  *                        FORGET gives the id up. STOP: finish, say what became of everything, exit.
+ *                        PING, with a number that is not 0: PONG with the same one, at once.
  *     child -> parent    READY once. For an ACTION: a RESULT for each of its executions, then
  *                        COMPLETED. LOG, LOG_DROPPED, STATE, STATS at any time.
  *
@@ -28,7 +29,7 @@
 enum {
     FRAME_BYTES_MAX = 16 << 20, /* type and payload */
     FRAME_HEADER_BYTES = 4,
-    FRAME_VERSION = 1,           /* parent and child are the same program; a guard all the same */
+    FRAME_VERSION = 2,           /* parent and child are the same program; a guard all the same */
     FRAME_EXECUTIONS_MAX = 1024, /* of an action */
     FRAME_CAPABILITIES_MAX = 1024,
     FRAME_TEXT_MAX = 1 << 16 /* names, ids, messages of the protocol itself */
@@ -48,9 +49,11 @@ typedef enum FrameType {
     FRAME_LOG,
     FRAME_LOG_DROPPED,
     FRAME_STATE,
-    FRAME_STATS
+    FRAME_STATS,
+    FRAME_PING,
+    FRAME_PONG
 } FrameType;
-enum { FRAME_TYPES = FRAME_STATS + 1 };
+enum { FRAME_TYPES = FRAME_PONG + 1 };
 
 /* ---- Writing ----
  * Straight into a buffer that may hold other frames before. */
@@ -112,7 +115,8 @@ bool frame_put_init(Strbuf *sb, const FrameInit *init);
 bool frame_read_init(FrameReader *r, FrameInit *out);
 
 bool frame_put_plain(Strbuf *sb, FrameType type);                   /* STOP, READY */
-bool frame_put_number(Strbuf *sb, FrameType type, uint64_t number); /* FORGET, LOG_DROPPED */
+bool frame_put_number(Strbuf *sb, FrameType type, uint64_t number); /* FORGET, LOG_DROPPED,
+                                                                        PING, PONG */
 bool frame_read_number(FrameReader *r, uint64_t *out);
 
 /* Is there all that frame_put_template would send: an unknown problem aside, every source. */

@@ -39,6 +39,7 @@ typedef struct Child {
     uv_write_t write;
     bool write_busy, reading, stopped;
     FrameStream in;
+    Strbuf head; /* being written, before `writing`: figures */
     Strbuf writing;
     IdMap templates; /* id -> KhronosTemplate, retained */
     KhronosSandbox *(*make_sandbox)(void);
@@ -57,9 +58,10 @@ typedef struct Child {
     pthread_cond_t room; /* out became shorter */
     /* -- under the lock -- */
     Strbuf out;
-    bool woken;     /* the loop was told and has not looked yet */
-    bool boundless; /* stopping: the loop does not write, threads must not wait for it */
-    bool changed;   /* there may be other figures to report */
+    bool woken;       /* the loop was told and has not looked yet */
+    bool boundless;   /* stopping: the loop does not write, threads must not wait for it */
+    bool changed;     /* there may be other figures to report */
+    bool vms_changed; /* there are, and they must come before what `out` holds by now */
     uint64_t dropped_lines;
 } Child;
 
@@ -106,12 +108,28 @@ static void need(bool written)
         give_up(EXIT_RESOURCES, "not enough memory for a message to the parent");
 }
 
+/* Who was told that an action is completed finds its VM in the figures: they come first. Unlocks
+ * while it asks for them. */
+static void put_figures_locked(Child *child)
+{
+    while (child->vms_changed) {
+        child->vms_changed = false;
+        if (!child->strategy)
+            return;
+        pthread_mutex_unlock(&child->lock);
+        child->strategy->ops->stats(child->strategy, &child->reported);
+        need(frame_put_stats(&child->head, &child->reported));
+        pthread_mutex_lock(&child->lock);
+    }
+}
+
 static void flush(Child *child)
 {
     if (child->write_busy)
         return;
     pthread_mutex_lock(&child->lock);
     child->woken = false;
+    put_figures_locked(child);
     if (child->dropped_lines > 0 && child->out.length < OUT_LOG_BYTES / 2) {
         need(frame_put_number(&child->out, FRAME_LOG_DROPPED, child->dropped_lines));
         child->dropped_lines = 0;
@@ -121,12 +139,15 @@ static void flush(Child *child)
     child->writing = full;
     pthread_cond_broadcast(&child->room);
     pthread_mutex_unlock(&child->lock);
-    if (full.length == 0)
+    if (full.length + child->head.length == 0)
         return;
-    uv_buf_t buffer = {.base = full.data, .len = full.length};
+    uv_buf_t buffers[] = {{.base = child->head.data, .len = child->head.length},
+                          {.base = full.data, .len = full.length}};
+    bool headless = child->head.length == 0;
     child->write.data = child;
     child->write_busy = true;
-    if (uv_write(&child->write, (uv_stream_t *)&child->pipe, &buffer, 1, on_written) != 0)
+    if (uv_write(&child->write, (uv_stream_t *)&child->pipe, buffers + headless,
+                 1 + (!headless && full.length > 0), on_written) != 0)
         give_up(EXIT_RESOURCES, "the parent cannot be written to");
 }
 
@@ -216,7 +237,7 @@ static void on_state(void *userdata, VmHandle vm, VmState state, VmBrokenReason 
     pthread_mutex_lock(&child->lock);
     if (child->init.wants_states)
         need(frame_put_state(&child->out, &frame));
-    child->changed = true;
+    child->vms_changed = true;
     wake_locked(child);
     pthread_mutex_unlock(&child->lock);
 }
@@ -307,6 +328,17 @@ static void forget_template(Child *child, FrameReader *payload)
     template_release(idmap_remove(&child->templates, id));
 }
 
+/* What it asks is whether this loop goes round. */
+static void answer_ping(Child *child, FrameReader *payload)
+{
+    uint64_t number;
+    if (!frame_read_number(payload, &number))
+        give_up(EXIT_PROTOCOL, "the parent's message is malformed");
+    pthread_mutex_lock(&child->lock);
+    need(frame_put_number(&child->out, FRAME_PONG, number));
+    pthread_mutex_unlock(&child->lock);
+}
+
 /* The frame is copied, and read where it will stay. */
 static ChildAction *copy_action(const FrameReader *payload)
 {
@@ -369,6 +401,7 @@ static void on_frame(Child *child, FrameType type, FrameReader *payload)
     case FRAME_TEMPLATE: take_template(child, payload); return;
     case FRAME_FORGET: forget_template(child, payload); return;
     case FRAME_ACTION: take_action(child, payload); return;
+    case FRAME_PING: answer_ping(child, payload); return;
     case FRAME_STOP: stop_strategy(child); return;
     default: give_up(EXIT_PROTOCOL, "a message from the parent is of an unknown kind");
     }
@@ -445,6 +478,7 @@ static void on_written(uv_write_t *write, int status)
     if (child->writing.capacity > OUT_KEPT_BYTES)
         strbuf_free(&child->writing);
     strbuf_clear(&child->writing);
+    strbuf_clear(&child->head);
     go_on(child);
 }
 
@@ -499,6 +533,7 @@ static void free_all(Child *child)
     idmap_free(&child->templates);
     sandbox_release(child->sandbox);
     frame_stream_free(&child->in);
+    strbuf_free(&child->head);
     strbuf_free(&child->writing);
     strbuf_free(&child->out);
     munmap(child->started, child->started_count);

@@ -182,13 +182,12 @@ static void pool_stats(Strategy *strategy, WorkerStats *stats)
         pthread_mutex_lock(&shard->lock);
         add_stats(stats, &shard->child);
         add_stats(stats, &shard->past);
+        stats->waiting += (uint64_t)(shard->actions + shard->urgent_actions);
         stats->executions += shard->executions;
         stats->refused += shard->refused;
         stats->panics += shard->lost;
         pthread_mutex_unlock(&shard->lock);
     }
-    /* Relaxed: a number to look at. */
-    stats->waiting = atomic_load_explicit(&pool->waiting, memory_order_relaxed);
 }
 
 int process_pool_pid(Strategy *strategy, int index)

@@ -14,6 +14,10 @@
  * whether it may have had effects. Those that had started are completed as broken, the others are
  * sent again in their order to the child's successor.
  *
+ * A child that was lost is noticed by its exit. One that stands still (stopped, swapped out, stuck)
+ * is noticed by its silence: when nothing came from it for a while it is asked for a sign of life,
+ * which its loop gives whatever its guilds do, and when that does not come either it is killed.
+ *
  * Locks: Shard.lock guards what stands under it and is held for a few instructions, never while
  * `complete` or the observer runs. What belongs to a ChildLife is the supervisor's alone. */
 #ifndef WORKER_PROCESS_POOL_H
@@ -37,6 +41,8 @@ enum {
     POOL_OUT_BYTES = 1 << 20,   /* encoded and not yet written: more is not encoded */
     POOL_SENT_BYTES = 64 << 20, /* of actions in a child: more are not sent */
     POOL_STOP_GRACE_MS = 10000, /* from STOP to SIGKILL */
+    POOL_BEATS_MAX = 4,         /* of silence: silence_max_ns in all */
+    POOL_START_BEATS_MAX = 24,  /* until it is up: it may have much to load */
     POOL_CHILD_SOCKET_FD = 3,
     POOL_CHILD_SHARED_FD = 4
 };
@@ -132,6 +138,7 @@ struct ChildLife {
     Shard *shard;
     uv_process_t process;
     uv_pipe_t pipe;
+    uv_timer_t beat; /* POOL_BEATS_MAX times in silence_max_ns */
     uv_write_t write;
     int open_handles; /* freed when they are closed */
     FrameStream in;
@@ -144,6 +151,9 @@ struct ChildLife {
     atomic_uchar *started; /* shared with the child, a byte for each slot */
     size_t sent_bytes;
     uint64_t born_ns;
+    int silent_beats; /* since something came from it */
+    uint64_t pings;   /* sent so far: the last one's number */
+    bool asked;       /* the last one is not answered */
 };
 
 typedef struct PoolSeat {

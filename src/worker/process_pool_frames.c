@@ -203,6 +203,15 @@ static bool all_answered(LuaVmAction *action)
     return true;
 }
 
+/* The child knows only what it was sent; who looks passes what is still here. */
+static int mail_of(Shard *shard, const Slot *slot)
+{
+    pthread_mutex_lock(&shard->lock);
+    int mail = slot->note->pending;
+    pthread_mutex_unlock(&shard->lock);
+    return mail;
+}
+
 static bool on_completed(ChildLife *life, FrameReader *payload)
 {
     FrameCompleted completed;
@@ -218,6 +227,8 @@ static bool on_completed(ChildLife *life, FrameReader *payload)
     action->retry_after_ms = completed.retry_after_ms;
     action->info = completed.info;
     action->info.generation = outer_generation(shard, completed.info.generation);
+    if (action->type == VM_ACTION_GET_STATE || action->type == VM_ACTION_GET_MEMORY_USAGE)
+        action->info.mail = mail_of(shard, slot);
     life->sent_bytes -= slot->bytes;
     shard_complete(shard, slot, completed.outcome);
     return true;
@@ -283,6 +294,15 @@ static bool on_stats(ChildLife *life, FrameReader *payload)
     return true;
 }
 
+static bool on_pong(ChildLife *life, FrameReader *payload)
+{
+    uint64_t number;
+    if (!frame_read_number(payload, &number) || !life->asked || number != life->pings)
+        return false;
+    life->asked = false;
+    return true;
+}
+
 static bool on_frame(ChildLife *life, FrameType type, FrameReader *payload)
 {
     switch (type) {
@@ -293,6 +313,7 @@ static bool on_frame(ChildLife *life, FrameType type, FrameReader *payload)
     case FRAME_LOG_DROPPED: return on_log_dropped(life, payload);
     case FRAME_STATE: return on_state(life, payload);
     case FRAME_STATS: return on_stats(life, payload);
+    case FRAME_PONG: return on_pong(life, payload);
     default: return false;
     }
 }

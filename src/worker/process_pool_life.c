@@ -52,6 +52,7 @@ static void on_handle_closed(uv_handle_t *handle)
 
 static void close_life(ChildLife *life)
 {
+    uv_close((uv_handle_t *)&life->beat, on_handle_closed);
     uv_close((uv_handle_t *)&life->pipe, on_handle_closed);
     uv_close((uv_handle_t *)&life->process, on_handle_closed);
 }
@@ -59,6 +60,7 @@ static void close_life(ChildLife *life)
 void life_kill(ChildLife *life)
 {
     life->condemned = true;
+    uv_timer_stop(&life->beat);
     uv_read_stop((uv_stream_t *)&life->pipe);
     uv_process_kill(&life->process, SIGKILL);
 }
@@ -171,8 +173,8 @@ static void on_written(uv_write_t *write, int status)
         strbuf_free(&life->writing);
     if (status == 0)
         life_pump(life);
-    else if (status != UV_ECANCELED && !life->condemned)
-        uv_process_kill(&life->process, SIGKILL); /* it closed the socket, or died already */
+    else if (life->shard->life == life && !life->condemned)
+        uv_process_kill(&life->process, SIGKILL); /* it closed the socket */
 }
 
 static void flush(ChildLife *life)
@@ -219,6 +221,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
     ChildLife *life = stream->data;
     (void)buffer;
     if (count > 0) {
+        life->silent_beats = 0;
         frame_stream_got(&life->in, (size_t)count);
         if (!life_receive(life))
             condemn(life, "it sent a malformed message");
@@ -233,6 +236,34 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
         if (!life->shard->pool->told_to_stop)
             uv_process_kill(&life->process, SIGKILL);
     }
+}
+
+/* Beats are counted, not time: when this process stood still itself, one beat is all that comes of
+ * it, and what the child said meanwhile is read before the next. */
+static void on_beat(uv_timer_t *timer)
+{
+    ChildLife *life = timer->data;
+    if (++life->silent_beats > (life->ready ? POOL_BEATS_MAX : POOL_START_BEATS_MAX)) {
+        condemn(life, "it gave no sign of life for too long");
+        return;
+    }
+    if (life->asked || !life->ready)
+        return;
+    if (!frame_put_number(&life->out, FRAME_PING, life->pings + 1)) {
+        condemn(life, "not enough memory to ask it for a sign of life");
+        return;
+    }
+    life->pings++;
+    life->asked = true;
+    flush(life);
+}
+
+static void start_beat(ChildLife *life)
+{
+    uint64_t silence_max_ns = life->shard->pool->options->silence_max_ns;
+    uint64_t beat_ms = silence_max_ns / POOL_BEATS_MAX / CLOCK_NS_PER_MS;
+    if (silence_max_ns > 0)
+        uv_timer_start(&life->beat, on_beat, beat_ms > 0 ? beat_ms : 1, beat_ms > 0 ? beat_ms : 1);
 }
 
 static void on_grace(uv_timer_t *timer)
@@ -253,6 +284,7 @@ void life_stop(Shard *shard)
     }
     if (life->condemned)
         return;
+    uv_timer_stop(&life->beat); /* while it stops it may be silent, for the time of the grace */
     if (!frame_put_plain(&life->out, FRAME_STOP)) {
         life_kill(life);
         return;
@@ -351,15 +383,17 @@ bool life_start(Shard *shard, char *error, size_t error_size)
         goto no_sockets;
     }
     uv_pipe_init(&pool->loop, &life->pipe, 0);
-    life->pipe.data = life->process.data = life;
-    life->open_handles = 2;
+    uv_timer_init(&pool->loop, &life->beat);
+    life->pipe.data = life->process.data = life->beat.data = life;
+    life->open_handles = 3;
     problem = open_conversation(life, sockets, shared_fd);
     if (problem != 0) {
         /* uv_spawn makes a handle of it also when it fails; without it there is none. */
         if (life->process.type != UV_PROCESS)
-            life->open_handles = 1;
+            life->open_handles--;
         else
             uv_close((uv_handle_t *)&life->process, on_handle_closed);
+        uv_close((uv_handle_t *)&life->beat, on_handle_closed);
         uv_close((uv_handle_t *)&life->pipe, on_handle_closed);
         return describe(error, error_size, "cannot start a worker process", problem);
     }
@@ -371,6 +405,8 @@ bool life_start(Shard *shard, char *error, size_t error_size)
         condemn(life, "its socket cannot be read");
     else if (!life_greet(life))
         condemn(life, "not enough memory to tell it its options");
+    else
+        start_beat(life);
     flush(life);
     return true;
 no_sockets:

@@ -53,6 +53,7 @@ void worker_default_options(WorkerOptions *options)
         .broken_max = 50,
         .broken_window_ns = 60 * CLOCK_NS_PER_S,
         .pause_ns = 5 * CLOCK_NS_PER_S,
+        .silence_max_ns = 10 * CLOCK_NS_PER_S,
     };
     khronos_default_limits(&options->limits);
 }

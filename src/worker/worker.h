@@ -53,7 +53,9 @@ typedef struct WorkerOptions {
     uint64_t destroy_idle_ns; /* and are destroyed; 0: never */
     int broken_max;           /* VMs of a guild that may break within broken_window_ns ... */
     uint64_t broken_window_ns;
-    uint64_t pause_ns; /* ... before it is paused for so long; doubles up to 64 times */
+    uint64_t pause_ns;       /* ... before it is paused for so long; doubles up to 64 times */
+    uint64_t silence_max_ns; /* process-pool: a child that gives no sign of life for so long is
+                                killed; one that starts has six times as long; 0: never */
     KhronosLog log;
     WorkerObserver observer; /* state NULL: none */
     KhronosSandbox *sandbox; /* retained */

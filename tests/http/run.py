@@ -2,7 +2,8 @@
 """run.py PROGRAM [NAME...]: exchanges with a running server.
 
 Each *.http file is played against a server of its own, over one connection that is kept alive; each
-check_* function of this file starts what it needs. NAMEs choose among both.
+check_* function of this file starts what it needs. NAMEs choose among both. The environment variable
+STRATEGY names the strategy of all servers.
 
 A .http file:
 
@@ -45,6 +46,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
+STRATEGY = os.environ.get("STRATEGY", "")
 
 
 class Failure(Exception):
@@ -65,7 +67,8 @@ class Server:
         shutil.copytree(os.path.join(HERE, "templates"), self.templates)
         self.log = open(os.path.join(self.folder, "log"), "w+b")
         self.process = subprocess.Popen(
-            [program, "serve", "--templates", self.templates, "--port", "0", *options],
+            [program, "serve", "--templates", self.templates, "--port", "0",
+             *(["--strategy", STRATEGY] if STRATEGY else []), *options],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self.log)
         self.port = self.wait_for_port()
 

@@ -122,6 +122,13 @@ void pool_wait_for(Job *job)
     assert_int_equal(atomic_load(&job->completions), 1);
 }
 
+void pool_wait_until_runs(PoolBench *b, uint64_t guild_id, int mail)
+{
+    static Job look;
+    WAIT_UNTIL((pool_fill(b, &look, VM_ACTION_GET_STATE, guild_id, NULL), pool_submit(b, &look),
+                pool_wait_for(&look), look.action.info.tasks >= mail));
+}
+
 void pool_job_free(Job *job)
 {
     assert_int_equal(atomic_load(&job->completions), 1);
@@ -130,7 +137,7 @@ void pool_job_free(Job *job)
 }
 
 KhronosTemplate *pool_template(PoolBench *b, const char *name, uint32_t version,
-                                const char *command, ...)
+                               const char *command, ...)
 {
     char error[256] = "";
     const char *const all[] = {"*"};
@@ -181,7 +188,7 @@ void pool_expect_broken(Job *job)
 
 void pool_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result)
 {
-    Job job;
+    static Job job;
     KhronosTemplate *t = pool_command(b, text);
     pool_run(b, &job, guild_id, t);
     pool_expect_ok(&job, result);

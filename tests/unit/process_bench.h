@@ -26,6 +26,8 @@ typedef struct PoolBench {
     PoolSeen seen;
 } PoolBench;
 
+/* A test that fails leaves its function while its actions are under way: they must not lie in its
+ * frame. */
 typedef struct Job {
     LuaVmAction action;
     Strbuf result;
@@ -48,12 +50,15 @@ void pool_run(PoolBench *b, Job *job, uint64_t guild_id, KhronosTemplate *t);
 /* A template that can be sent: path, source, path, source, ..., NULL. Its description is `command`,
  * which is what process_mock.h goes by. */
 KhronosTemplate *pool_template(PoolBench *b, const char *name, uint32_t version,
-                                const char *command, ...);
+                               const char *command, ...);
 /* The same of one file, init.luau, whose source is the text as well. */
 KhronosTemplate *pool_command(PoolBench *b, const char *text);
 /* Runs the command and expects that result. */
 void pool_run_ok(PoolBench *b, uint64_t guild_id, const char *text, const char *result);
 void pool_wait_for(Job *job);
+/* Until an action of the guild has started in its child, and so many are there with it. That they
+ * are there says nothing of a start: threads are slow when machines are busy. */
+void pool_wait_until_runs(PoolBench *b, uint64_t guild_id, int mail);
 void pool_job_free(Job *job);
 void pool_expect_ok(Job *job, const char *result);
 void pool_expect_broken(Job *job); /* its process was lost after it had started */

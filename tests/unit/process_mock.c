@@ -10,6 +10,9 @@
 #include "base/idmap.h"
 #include "worker/process_pool.h"
 
+/* An action that is there is not yet one that runs: tests must not rely on it. */
+enum { HOLD_STARTS_US = 20000 };
+
 typedef struct MockGuild {
     uint64_t id, generation;
     bool has_vm;
@@ -25,6 +28,7 @@ typedef struct Mock {
     pthread_cond_t changed;
     LuaVmAction *first, *last;
     LuaVmAction *current;
+    bool started; /* current */
     bool cancelled, stopping;
     IdMap guilds;
     WorkerStats stats;
@@ -86,6 +90,8 @@ static void forge(const char *what, uint64_t guild_id)
         frame_put_log(&sb, &(FrameLog){guild_id + (1 << 22), "t", 0, {"not mine", 8}});
     else if (strcmp(what, "state") == 0)
         frame_put_state(&sb, &(FrameState){{guild_id + (1 << 22), 1}, VM_BROKEN, VM_NOT_BROKEN});
+    else if (strcmp(what, "pong") == 0)
+        frame_put_number(&sb, FRAME_PONG, 0); /* nobody asked */
     else
         frame_put_plain(&sb, FRAME_STOP); /* what only a parent says */
     send_forged(&sb);
@@ -221,9 +227,14 @@ static void run(Mock *mock, MockGuild *guild, LuaVmAction *action)
     KhronosExecution *x = action_executions(action, &count);
     if (strcmp(command_of(x), "unstarted-kill") == 0)
         kill(getpid(), SIGKILL);
+    if (strcmp(command_of(x), "hold") == 0)
+        usleep(HOLD_STARTS_US);
     set_vm(mock, guild, true);
     if (action->starting)
         action->starting(action);
+    pthread_mutex_lock(&mock->lock);
+    mock->started = true;
+    pthread_mutex_unlock(&mock->lock);
     for (int i = 0; i < count; i++)
         execute(mock, guild, action, &x[i]);
 }
@@ -266,6 +277,7 @@ static void *mock_main(void *arg)
         pthread_mutex_lock(&mock->lock);
         guild->mail--;
         mock->current = NULL;
+        mock->started = false;
         pthread_mutex_unlock(&mock->lock);
         action->complete(action);
         pthread_mutex_lock(&mock->lock);
@@ -287,6 +299,11 @@ static bool cancel_locked(Mock *mock, const LuaVmAction *action)
     return true;
 }
 
+static bool runs_locked(const Mock *mock, const MockGuild *guild)
+{
+    return mock->started && mock->current->handle.guild_id == guild->id;
+}
+
 /* True: the action is done. */
 static bool perform_at_once_locked(Mock *mock, LuaVmAction *action)
 {
@@ -298,6 +315,7 @@ static bool perform_at_once_locked(Mock *mock, LuaVmAction *action)
         action->info = (VmInfo){.state = guild->has_vm ? VM_HEALTHY : VM_NONE,
                                 .generation = guild->generation,
                                 .mail = guild->mail,
+                                .tasks = runs_locked(mock, guild) ? guild->mail : 0,
                                 .limits = guild->limits};
         return true;
     case VM_ACTION_SET_LIMITS:

@@ -44,7 +44,7 @@ static void test_many_guilds(void **state)
     assert_int_equal(stats.executions, GUILDS * EACH);
     assert_int_equal(stats.waiting, 0);
     assert_int_equal(stats.panics, 0);
-    Job late;
+    static Job late;
     pool_run(b, &late, 5, t);
     pool_wait_for(&late);
     assert_int_equal(late.action.outcome, VM_ACTION_SHUTTING_DOWN);
@@ -62,9 +62,9 @@ static void test_all_fields(void **state)
     const KhronosCaller caller = {99, "someone", capabilities, 2};
     KhronosEvent event = {{"Base", 4}, {"Name", 4}, {"Author", 6},
                           {"Id", 2},   {"[1]", 3},  {"[\"s\"]", 5}};
-    KhronosTemplate *t = pool_template(b, "named", 7, "dump", "init.luau", "return 1",
-                                        "lib/a.luau", "return 'a'", NULL);
-    Job job;
+    KhronosTemplate *t = pool_template(b, "named", 7, "dump", "init.luau", "return 1", "lib/a.luau",
+                                       "return 'a'", NULL);
+    static Job job;
     pool_fill(b, &job, VM_ACTION_EXECUTE, 1234, t);
     job.action.execution.caller = &caller;
     job.action.execution.event = &event;
@@ -72,7 +72,7 @@ static void test_all_fields(void **state)
     job.action.execution.keep_logs = true;
     pool_submit(b, &job);
     pool_expect_ok(&job, "guild=1234 id=execution-id logs=1 event=Base,Name,Author,Id,[1],[\"s\"] "
-                          "caller=99,someone,kv:*,x template=named,7,init.luau,lib/a.luau");
+                         "caller=99,someone,kv:*,x template=named,7,init.luau,lib/a.luau");
     KhronosTemplate *fields = pool_command(b, "fields");
     pool_run(b, &job, 1234, fields);
     pool_wait_for(&job);
@@ -108,7 +108,7 @@ static void test_dispatch(void **state)
         x[i] = (KhronosExecution){
             .template_version = templates[i], .event = &b->event, .id = "x", .out = &results[i]};
     }
-    Job job;
+    static Job job;
     pool_fill(b, &job, VM_ACTION_DISPATCH_EVENT, 77, NULL);
     job.action.executions = x;
     job.action.execution_count = COUNT;
@@ -196,7 +196,7 @@ static void test_queue_bounds(void **state)
         assert_true(job->action.retry_after_ms > 0);
     }
     pool_run_ok(b, pool_guild_of(1, 2, 1), "count", "1");
-    Job look;
+    static Job look;
     pool_fill(b, &look, VM_ACTION_GET_STATE, pool_guild_of(0, 2, 0), NULL);
     pool_submit(b, &look);
     pool_wait_for(&look);
@@ -228,7 +228,7 @@ static void test_mailbox_bound_of_a_guild(void **state)
     b->options.limits.mailbox_max = 3;
     pool_start(b);
     KhronosTemplate *hold = pool_command(b, "hold");
-    Job jobs[4];
+    static Job jobs[4];
     for (int i = 0; i < 4; i++)
         pool_run(b, &jobs[i], 5, hold);
     assert_int_equal(atomic_load(&jobs[3].completions), 1);
@@ -293,7 +293,7 @@ static void test_stop_while_down(void **state)
     setenv(MOCK_REFUSE, "1", 1); /* children end at once */
     pool_start(b);
     KhronosTemplate *count = pool_command(b, "count");
-    Job job;
+    static Job job;
     pool_run(b, &job, 1, count);
     pool_wait_for(&job); /* nothing comes up, so it is given up */
     assert_int_equal(job.action.outcome, VM_ACTION_VM_BROKEN);
@@ -315,14 +315,9 @@ static void run_doomed_parent(PoolBench *b, int out)
     pool_start(b);
     int pids[2] = {process_pool_pid(b->pool, 0), process_pool_pid(b->pool, 1)};
     KhronosTemplate *hold = pool_command(b, "hold");
-    Job job;
+    static Job job;
     pool_run(b, &job, 1, hold); /* busy, even */
-    Job look;
-    do {
-        pool_fill(b, &look, VM_ACTION_GET_STATE, 1, NULL);
-        pool_submit(b, &look);
-        pool_wait_for(&look);
-    } while (look.action.info.mail == 0);
+    pool_wait_until_runs(b, 1, 1);
     if (write(out, pids, sizeof(pids)) != sizeof(pids))
         _exit(1);
     kill(getpid(), SIGKILL);

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "process_bench.h"
 #include "process_mock.h"
+#include "process_storm.h"
 #include "runtime_support.h"
 #include "worker/process_child.h"
 
@@ -29,7 +30,7 @@ static void test_poison(void **state)
     pool_start(b);
     int other = process_pool_pid(b->pool, 1);
     for (int i = 0; i < 3; i++) {
-        Job job;
+        static Job job;
         KhronosTemplate *t = pool_command(b, ways[i]);
         pool_run_ok(b, pool_guild_of(0, 2, 1), "count", "1"); /* a new child each time */
         pool_run_ok(b, pool_guild_of(1, 2, 1), "count", i == 0 ? "1" : i == 1 ? "2" : "3");
@@ -50,7 +51,7 @@ static void test_redelivery(void **state)
     pool_start(b);
     uint64_t guild = pool_guild_of(1, 2, 3);
     KhronosTemplate *hold = pool_command(b, "hold"), *count = pool_command(b, "count");
-    Job held, jobs[COUNT];
+    static Job held, jobs[COUNT];
     atomic_int order = 0;
     pool_run(b, &held, guild, hold);
     for (int i = 0; i < COUNT; i++) {
@@ -58,12 +59,7 @@ static void test_redelivery(void **state)
         jobs[i].order = &order;
         pool_submit(b, &jobs[i]);
     }
-    Job look; /* that it is answered shows that what was sent before has arrived */
-    do {
-        pool_fill(b, &look, VM_ACTION_GET_STATE, guild, NULL);
-        pool_submit(b, &look);
-        pool_wait_for(&look);
-    } while (look.action.info.mail < COUNT + 1);
+    pool_wait_until_runs(b, guild, COUNT + 1);
     kill(process_pool_pid(b->pool, 1), SIGKILL);
     pool_expect_broken(&held);
     for (int i = 0; i < COUNT; i++) {
@@ -84,7 +80,7 @@ static void test_given_up(void **state)
     PoolBench *b = *state;
     pool_start(b);
     KhronosTemplate *t = pool_command(b, "unstarted-kill");
-    Job job;
+    static Job job;
     pool_run(b, &job, pool_guild_of(0, 2, 1), t);
     pool_wait_for(&job);
     assert_int_equal(job.action.outcome, VM_ACTION_VM_BROKEN);
@@ -95,80 +91,15 @@ static void test_given_up(void **state)
     template_release(t);
 }
 
-typedef struct Killer {
-    PoolBench *b;
-    atomic_bool stop;
-    int kills;
-} Killer;
-
-static void *killer_main(void *arg)
-{
-    Killer *killer = arg;
-    unsigned random = 12345;
-    while (!atomic_load(&killer->stop)) {
-        random = random * 1103515245u + 12345u;
-        usleep((random >> 16) % 20000);
-        int pid = process_pool_pid(killer->b->pool, (int)(random >> 20) % 3); /* never the last */
-        if (pid > 0 && kill(pid, SIGKILL) == 0)
-            killer->kills++;
-    }
-    return NULL;
-}
-
 /* Children are killed while 10,000 actions run: each completes once, as what it was or as lost. */
 static void test_kills_under_load(void **state)
 {
     PoolBench *b = *state;
-    enum { COUNT = 10000, SHARDS = 4 };
-    b->options.processes = SHARDS;
-    b->options.limits.mailbox_max = COUNT;
-    pool_start(b);
+    Storm storm;
     KhronosTemplate *t = pool_command(b, "echo");
-    Job *jobs = calloc(COUNT, sizeof(Job));
-    char(*texts)[16] = calloc(COUNT, sizeof(*texts));
-    KhronosEvent *events = calloc(COUNT, sizeof(*events));
-    Killer killer = {.b = b};
-    pthread_t thread;
-    pthread_create(&thread, NULL, killer_main, &killer);
-    for (int i = 0; i < COUNT; i++) {
-        snprintf(texts[i], sizeof(texts[i]), "%d", i);
-        events[i] = (KhronosEvent){.name = {"E", 1}, .data = {texts[i], strlen(texts[i])}};
-        pool_fill(b, &jobs[i], VM_ACTION_EXECUTE, pool_guild_of(i % SHARDS, SHARDS, i % 97), t);
-        jobs[i].action.execution.event = &events[i];
-        pool_submit(b, &jobs[i]);
-        if (i % 500 == 0)
-            usleep(10000);
-    }
-    WAIT_UNTIL(killer.kills >= 10 || atomic_load(&jobs[COUNT - 1].completions) > 0);
-    atomic_store(&killer.stop, true);
-    pthread_join(thread, NULL);
-    assert_true(b->pool->ops->drain(b->pool, 300 * CLOCK_NS_PER_S));
-    int outcomes[3] = {0};
-    for (int i = 0; i < COUNT; i++) {
-        const KhronosExecution *x = &jobs[i].action.execution;
-        assert_int_equal(atomic_load(&jobs[i].completions), 1);
-        if (jobs[i].action.outcome == VM_ACTION_DONE && x->status == KHRONOS_OK) {
-            assert_string_equal(strbuf_cstr(&jobs[i].result), texts[i]);
-            outcomes[0]++;
-        } else {
-            assert_int_not_equal(i % SHARDS, SHARDS - 1); /* that child was left in peace */
-            bool gone = jobs[i].action.outcome == VM_ACTION_VM_BROKEN;
-            if (!gone) {
-                assert_int_equal(jobs[i].action.outcome, VM_ACTION_DONE);
-                assert_int_equal(x->status, KHRONOS_BROKEN);
-            }
-            assert_int_equal(jobs[i].result.length, 0);
-            outcomes[gone ? 2 : 1]++;
-        }
-        pool_job_free(&jobs[i]);
-    }
-    print_message("%d kills: %d done, %d had started, %d given up\n", killer.kills, outcomes[0],
-                  outcomes[1], outcomes[2]);
-    assert_true(killer.kills > 0);
-    assert_true(outcomes[0] >= COUNT / SHARDS);
-    free(jobs);
-    free(texts);
-    free(events);
+    pool_storm(b, t, false, &storm);
+    assert_true(storm.kills >= STORM_KILLS_MIN);
+    assert_true(storm.done >= STORM_ACTIONS / STORM_SHARDS);
     template_release(t);
 }
 
@@ -176,11 +107,12 @@ static void test_kills_under_load(void **state)
 static void test_malicious_children(void **state)
 {
     PoolBench *b = *state;
-    const char *const ways[] = {"garbage",     "forge-slot",   "forge-result",     "forge-log",
-                                "forge-state", "forge-parent", "forge-unfinished", "close"};
+    const char *const ways[] = {"garbage",          "forge-slot",  "forge-result",
+                                "forge-log",        "forge-state", "forge-parent",
+                                "forge-unfinished", "forge-pong",  "close"};
     pool_start(b);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(ways); i++) {
-        Job job;
+        static Job job;
         KhronosTemplate *t = pool_command(b, ways[i]);
         pool_run(b, &job, pool_guild_of(0, 2, 2), t);
         pool_expect_broken(&job);
@@ -197,7 +129,7 @@ static void test_handles_of_lost_vms(void **state)
     pool_start(b);
     uint64_t guild = pool_guild_of(0, 2, 9);
     pool_run_ok(b, guild, "count", "1");
-    Job job;
+    static Job job;
     pool_fill(b, &job, VM_ACTION_GET_STATE, guild, NULL);
     pool_submit(b, &job);
     pool_wait_for(&job);
@@ -248,6 +180,52 @@ static void test_observer_of_losses(void **state)
     assert_int_equal(b->seen.last_reason, VM_PANIC_RECOVERY);
 }
 
+/* A child that stands still is not lost until somebody says so. What it had started is; what it had
+ * only been sent is run by the next one, and is not done twice. */
+static void test_stopped_children(void **state)
+{
+    PoolBench *b = *state;
+    static Job held, queued, asked;
+    b->options.silence_max_ns = 2 * CLOCK_NS_PER_S;
+    pool_start(b);
+    KhronosTemplate *hold = pool_command(b, "hold"), *count = pool_command(b, "count");
+    uint64_t guild = pool_guild_of(0, 2, 3);
+    pool_run(b, &held, guild, hold);
+    pool_run(b, &queued, guild, count);
+    pool_wait_until_runs(b, guild, 2);
+    int pid = process_pool_pid(b->pool, 0);
+    kill(pid, SIGSTOP);
+    pool_fill(b, &asked, VM_ACTION_GET_STATE, guild, NULL);
+    pool_submit(b, &asked);
+    pool_expect_broken(&held);
+    pool_expect_ok(&queued, "1");
+    pool_wait_for(&asked);
+    assert_int_equal(asked.action.outcome, VM_ACTION_DONE);
+    assert_int_not_equal(process_pool_pid(b->pool, 0), pid);
+    template_release(hold);
+    template_release(count);
+}
+
+/* Nothing to do, or a guild that does not end, is no silence. */
+static void test_quiet_children_live(void **state)
+{
+    PoolBench *b = *state;
+    static Job held;
+    b->options.silence_max_ns = 2 * CLOCK_NS_PER_S;
+    pool_start(b);
+    KhronosTemplate *hold = pool_command(b, "hold");
+    pool_run_ok(b, pool_guild_of(1, 2, 1), "count", "1");
+    pool_run(b, &held, pool_guild_of(0, 2, 1), hold);
+    pool_wait_until_runs(b, pool_guild_of(0, 2, 1), 1);
+    usleep(4 * 1000 * 1000); /* twice the time after which a silent one is killed */
+    assert_int_equal(atomic_load(&held.completions), 0);
+    pool_run_ok(b, pool_guild_of(1, 2, 1), "count", "2");
+    assert_int_equal(pool_panics(b), 0);
+    pool_stop(b);
+    pool_job_free(&held);
+    template_release(hold);
+}
+
 /* Limits of a guild's own outlive the process that was told of them. */
 static void test_limits_are_told_again(void **state)
 {
@@ -256,7 +234,7 @@ static void test_limits_are_told_again(void **state)
     uint64_t guild = pool_guild_of(0, 2, 4);
     KhronosLimits limits = b->options.limits;
     limits.tasks_max = 4321;
-    Job job;
+    static Job job;
     for (int round = 0; round < 3; round++) {
         pool_fill(b, &job, VM_ACTION_SET_LIMITS, guild, NULL);
         job.action.limits = round < 2 ? &limits : NULL;
@@ -287,6 +265,8 @@ int main(int argc, char **argv)
         POOL_TEST(test_malicious_children),
         POOL_TEST(test_handles_of_lost_vms),
         POOL_TEST(test_observer_of_losses),
+        POOL_TEST(test_stopped_children),
+        POOL_TEST(test_quiet_children_live),
         POOL_TEST(test_limits_are_told_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
