@@ -1,0 +1,141 @@
+#!/usr/bin/env python3
+"""run.py PROGRAM [FILE...]: the examples of the documentation do what they say.
+
+Every fenced block of docs/*.md, README.md and CONTRIBUTING.md (FILEs choose among them) is looked at by the first
+word behind its fence:
+
+    luau        runs as a template, on an event with the data below, and must not fail; the text of a block
+                `output` that follows it (shell commands may stand between) is what it prints and returns
+    json        is JSON
+    c           compiles against luau.h; the C blocks of a document are one program, which shows first what is
+                called last
+
+and by the words behind that: `fragment` needs more around it than can be guessed and need only compile, `fails`
+must end with an error. Other blocks are left alone.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
+# What examples take from their event.
+EVENT = {"name": "Hello", "base_name": "Custom", "author": "1", "data": {
+    "name": "Ada", "user": "Ada", "count": 3, "items": [1, 2, 3], "text": "some text", "id": "42"}}
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.M | re.S)
+
+
+class Failure(Exception):
+    pass
+
+
+class Block:
+    def __init__(self, path, text, found):
+        words = found.group(1).split()
+        self.kind, self.marks = (words[0] if words else ""), words[1:]
+        self.text = found.group(2)
+        self.line = text.count("\n", 0, found.start()) + 1
+        self.place = f"{path}:{self.line}"
+        self.output = None
+
+
+def read_blocks(path):
+    with open(os.path.join(ROOT, path), encoding="utf-8") as file:
+        text = file.read()
+    blocks = [Block(path, text, found) for found in FENCE.finditer(text)]
+    if text.count("\n```") + text.startswith("```") != 2 * len(blocks):
+        raise Failure(f"{path}: a fence without its other half")
+    example = None
+    for block in blocks:
+        if block.kind == "output":
+            if not example:
+                raise Failure(f"{block.place}: output of nothing")
+            example.output = block.text
+        elif block.kind not in ("sh", "json"):
+            example = block if block.kind == "luau" else None
+    return blocks
+
+
+def run(arguments, **more):
+    return subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60 * FACTOR, check=False, encoding="utf-8", **more)
+
+
+def check_luau(program, block, folder):
+    source, event = os.path.join(folder, "example.luau"), os.path.join(folder, "event.json")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write(block.text)
+    with open(event, "w", encoding="utf-8") as file:
+        json.dump(EVENT, file)
+    if "fragment" in block.marks:
+        done = run([program, "check", source])
+    else:
+        done = run([program, "run", source, "--event", event])
+    if ("fails" in block.marks) != (done.returncode != 0):
+        raise Failure(f"exit status {done.returncode}\n{done.stdout}{done.stderr}")
+    if block.output is not None and done.stdout + done.stderr != block.output:
+        raise Failure(f"printed\n{done.stdout}{done.stderr}in place of\n{block.output}")
+
+
+def check_json(program, block, folder):
+    del program, folder
+    json.loads(block.text)
+
+
+def check_c(path, blocks, folder):
+    """All of them, each under its own lines' numbers."""
+    source = os.path.join(folder, "example.c")
+    with open(source, "w", encoding="utf-8") as file:
+        file.write('#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include "luau.h"\n')
+        for block in reversed(blocks):
+            file.write(f'#line {block.line + 1} "{path}"\n{block.text}')
+    done = run([*os.environ.get("CC", "cc").split(), "-std=gnu11", "-fsyntax-only", "-Wall", "-Wno-unused", "-Werror",
+                f"-I{ROOT}/src/luau", source])
+    if done.returncode != 0:
+        raise Failure(done.stderr)
+
+
+CHECKS = {"luau": check_luau, "json": check_json}
+
+
+def documents():
+    return [os.path.join("docs", name) for name in sorted(os.listdir(os.path.join(ROOT, "docs")))
+            if name.endswith(".md")] + ["README.md", "CONTRIBUTING.md"]
+
+
+def main():
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
+    program, chosen = os.path.abspath(sys.argv[1]), sys.argv[2:]
+    count = failed = 0
+
+    def attempt(place, check, *arguments):
+        nonlocal count, failed
+        count += 1
+        try:
+            check(*arguments)
+        except (Failure, ValueError, subprocess.TimeoutExpired) as problem:
+            failed += 1
+            print(f"FAIL  {place}: {problem}")
+
+    with tempfile.TemporaryDirectory(prefix="docs-") as folder:
+        for path in documents():
+            if chosen and os.path.basename(path) not in chosen:
+                continue
+            blocks = read_blocks(path)
+            for block in blocks:
+                if block.kind in CHECKS:
+                    attempt(block.place, CHECKS[block.kind], program, block, folder)
+            program_blocks = [block for block in blocks if block.kind == "c" and "fragment" not in block.marks]
+            if program_blocks:
+                attempt(path, check_c, path, program_blocks, folder)
+    print(f"{count} examples, {failed} failed")
+    return 1 if failed or (count == 0) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
