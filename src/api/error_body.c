@@ -63,7 +63,8 @@ void outcome_error(DispatchOutcome outcome, ApiError *error)
         [DISPATCH_QUEUE_FULL] = {429, "queue_full",
                                  "the guild, or the server, has as much waiting as it may have"},
         [DISPATCH_PAUSED] = {429, "vm_broken",
-                             "the guild is paused: its VM broke too often lately"},
+                             "the guild is paused: lately its VM broke too often, or it used more "
+                             "than its share of the processor"},
         [DISPATCH_SHUTTING_DOWN] = {503, "shutting_down", "the server is shutting down"},
         [DISPATCH_VM_BROKEN] = {422, "vm_broken",
                                 "the guild's VM was lost before the template started; it did not "

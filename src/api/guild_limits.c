@@ -12,6 +12,7 @@ const NumberField LIMITS_FIELDS[LIMIT_FIELDS] = {
     {"memory_bytes", FIELD(memory_max_bytes), FIELD_U64, 1, 1 << 20, INT64_C(4) << 30},
     {"cpu_ms", FIELD(cpu_max_ns), FIELD_U64, CLOCK_NS_PER_MS, 1, 3600000},
     {"wall_ms", FIELD(wall_max_ns), FIELD_U64, CLOCK_NS_PER_MS, 1, 86400000},
+    {"share_ms", FIELD(share_max_ns), FIELD_U64, CLOCK_NS_PER_MS, 0, 60000},
     {"tasks", FIELD(tasks_max), FIELD_INT, 1, 0, 1000000},
     {"mailbox", FIELD(mailbox_max), FIELD_INT, 1, 1, 1000000},
     {"result_bytes", FIELD(result_max_bytes), FIELD_U64, 1, 1, 64 << 20},

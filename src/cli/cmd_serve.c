@@ -66,6 +66,7 @@ static void print_help(void)
          "  --memory-limit MIB   memory of a guild (20)\n"
          "  --cpu-limit MS       processor time of an execution (10000)\n"
          "  --wall-limit MS      time of an execution, waits included (600000)\n"
+         "  --share-limit MS     processor time of a guild within a minute; 0: no limit (45000)\n"
          "  --mailbox N          actions a guild may have waiting (1024)\n"
          "  --tasks N            tasks a guild may have alive (10000)\n"
          "  --idle-shrink S      a guild gives memory back after so long without work (10)\n"
@@ -246,6 +247,7 @@ static const NumberOption NUMBER_OPTIONS[] = {
     {"memory-limit", 1, 4096, 1 << 20, PLACE_64, WORKER_FIELD(limits.memory_max_bytes)},
     {"cpu-limit", 1, 3600000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.cpu_max_ns)},
     {"wall-limit", 1, 86400000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.wall_max_ns)},
+    {"share-limit", 0, 60000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.share_max_ns)},
     {"mailbox", 1, 1000000, 1, PLACE_INT, WORKER_FIELD(limits.mailbox_max)},
     {"tasks", 0, 1000000, 1, PLACE_INT, WORKER_FIELD(limits.tasks_max)},
     {"idle-shrink", 0, 86400, CLOCK_NS_PER_S, PLACE_64, WORKER_FIELD(shrink_idle_ns)},

@@ -17,6 +17,7 @@ void khronos_default_limits(KhronosLimits *limits)
         .memory_max_bytes = (size_t)20 << 20,
         .cpu_max_ns = 10 * CLOCK_NS_PER_S,
         .wall_max_ns = 600 * CLOCK_NS_PER_S,
+        .share_max_ns = 45 * CLOCK_NS_PER_S,
         .slice_ns = CLOCK_NS_PER_MS,
         .result_max_bytes = (size_t)4 << 20,
         .tasks_max = 10000,

@@ -31,6 +31,7 @@ typedef struct KhronosLimits {
     size_t memory_max_bytes; /* of the VM */
     uint64_t cpu_max_ns;     /* processor time between two yields of a Luau thread */
     uint64_t wall_max_ns;    /* of one execution, waits included */
+    uint64_t share_max_ns;   /* processor time within any minute; 0: no limit (src/worker) */
     uint64_t slice_ns;       /* before it is parked */
     size_t result_max_bytes; /* JSON */
     int tasks_max;           /* live tasks (task.spawn, defer, delay, wait) */

@@ -11,6 +11,7 @@ void frame_put_limits(Strbuf *sb, const KhronosLimits *limits)
     put_size(sb, limits->memory_max_bytes);
     frame_put_u64(sb, limits->cpu_max_ns);
     frame_put_u64(sb, limits->wall_max_ns);
+    frame_put_u64(sb, limits->share_max_ns);
     frame_put_u64(sb, limits->slice_ns);
     put_size(sb, limits->result_max_bytes);
     frame_put_int(sb, limits->tasks_max);
@@ -27,6 +28,7 @@ void frame_get_limits(FrameReader *r, KhronosLimits *limits)
     limits->memory_max_bytes = (size_t)frame_u64(r);
     limits->cpu_max_ns = frame_u64(r);
     limits->wall_max_ns = frame_u64(r);
+    limits->share_max_ns = frame_u64(r);
     limits->slice_ns = frame_u64(r);
     limits->result_max_bytes = (size_t)frame_u64(r);
     limits->tasks_max = frame_int(r);

@@ -228,6 +228,33 @@ void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns)
     }
 }
 
+/* ---- Shares ---- */
+
+bool entry_overuses(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns, uint64_t share_max_ns)
+{
+    uint64_t passed_ns = end_ns - entry->share_start_ns;
+    if (passed_ns >= SHARE_WINDOW_NS) {
+        bool adjacent = passed_ns < 2 * SHARE_WINDOW_NS;
+        entry->share_before_us = adjacent ? entry->share_now_us : 0;
+        entry->share_now_us = 0;
+        entry->share_start_ns = adjacent ? entry->share_start_ns + SHARE_WINDOW_NS : end_ns;
+        passed_ns = end_ns - entry->share_start_ns;
+    }
+    entry->share_now_us += (uint32_t)(cost_ns / CLOCK_NS_PER_US);
+    /* Of the minute before as much as the last 60 seconds reach into it. */
+    uint64_t left_ns = SHARE_WINDOW_NS - passed_ns;
+    uint64_t before_us = entry->share_before_us * (left_ns / CLOCK_NS_PER_MS) /
+                         (SHARE_WINDOW_NS / CLOCK_NS_PER_MS);
+    return share_max_ns > 0 && entry->share_now_us + before_us > share_max_ns / CLOCK_NS_PER_US;
+}
+
+uint64_t entry_held_until_ns(const ThreadEntry *entry, uint64_t now_ns)
+{
+    bool held = entry->extra && entry->vm_handle && !entry->parked && !entry->mail_first &&
+                !entry->control_first && entry->extra->history.paused_until_ns > now_ns;
+    return held ? entry->extra->history.paused_until_ns : 0;
+}
+
 /* ---- Pauses ---- */
 
 static void roll(PauseHistory *history, uint64_t window_ns, uint64_t now_ns)
@@ -277,7 +304,7 @@ uint64_t pause_left_ns(const PauseHistory *history, uint64_t now_ns)
 bool pause_forgotten(const PauseHistory *history, const WorkerOptions *options, uint64_t now_ns)
 {
     if (history->window_start_ns == 0)
-        return true;
+        return history->paused_until_ns <= now_ns;
     uint64_t needed = (uint64_t)history->doublings + 2;
     return quiet_windows(history, options->broken_window_ns, now_ns) >= needed;
 }

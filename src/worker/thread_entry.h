@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "worker/vm_action.h"
 #include "worker/worker.h"
 
@@ -71,6 +72,8 @@ struct ThreadEntry {
     uint64_t ran_ns;   /* end of its last turn; 0: never */
     uint64_t usage_ns; /* processor time used lately, as of usage_at_ns; fades */
     uint64_t usage_at_ns;
+    uint64_t share_start_ns; /* of a minute in which share_now_us was used; in the one before: */
+    uint32_t share_now_us, share_before_us;
 };
 
 typedef struct EntryQueue {
@@ -115,6 +118,13 @@ int entry_level(const ThreadEntry *entry, uint64_t now_ns);
 void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns);
 /* Counts a turn that began executions: did it end them or not, and at what cost. */
 void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns);
+
+/* Counts against what the guild may use within a minute. True: that is more than it may. */
+bool entry_overuses(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns, uint64_t share_max_ns);
+/* It used too much: what it has under way stands still until then; 0: it does not. */
+#define SHARE_WINDOW_NS (60 * CLOCK_NS_PER_S)
+#define SHARE_HOLD_NS (10 * CLOCK_NS_PER_S)
+uint64_t entry_held_until_ns(const ThreadEntry *entry, uint64_t now_ns);
 
 /* A VM broke: how long the guild pauses from now on; 0: it does not. */
 uint64_t pause_note(PauseHistory *history, const WorkerOptions *options, uint64_t now_ns);

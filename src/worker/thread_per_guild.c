@@ -217,7 +217,10 @@ static uint64_t next_ns(const GuildThread *self, TurnJob *job)
 {
     const WorkerOptions *options = self->strategy->registry.options;
     const ThreadEntry *entry = self->entry;
+    uint64_t held_until_ns = entry_held_until_ns(entry, clock_monotonic_ns());
     *job = TURN_WORK;
+    if (held_until_ns != 0 && (entry->ready || entry->due_ns != 0))
+        return entry->due_ns > held_until_ns ? entry->due_ns : held_until_ns;
     if (entry->due_ns != 0 || !entry->quiet)
         return entry->due_ns;
     bool expires = options->destroy_idle_ns > 0 && !entry->keeps_store;
@@ -268,7 +271,8 @@ static void *guild_main(void *arg)
     panic_install(&self->work.panic);
     pthread_mutex_lock(&registry->lock);
     while (!has_ended(entry) && !handed_over) {
-        if (entry->parked || turn_has_more(entry) || registry_is_stopping(registry))
+        bool held = entry_held_until_ns(entry, clock_monotonic_ns()) != 0;
+        if (entry->parked || (turn_has_more(entry) && !held) || registry_is_stopping(registry))
             turn(self, TURN_WORK);
         else
             wait_or_turn(self);

@@ -140,9 +140,15 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
 {
     ThreadPool *pool = self->pool;
     entry->taken = false;
+    uint64_t held_until_ns = entry_held_until_ns(entry, self->work.turn.end_ns);
     if (entry->parked) {
         bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
         entryqueue_put(light ? &self->parked_light : &self->parked, entry);
+    } else if (held_until_ns != 0 && (entry->ready || entry->due_ns != 0)) {
+        entry->scheduled = false;
+        if (entry->due_ns < held_until_ns)
+            entry->due_ns = held_until_ns;
+        put_timer_locked(self, entry);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else {

@@ -1,6 +1,9 @@
 #include "worker/turn.h"
 
+#include <inttypes.h>
+
 #include "base/clock.h"
+#include "base/log.h"
 
 enum { CPU_AGE_MAX = 16 };
 #define LONG_NS (CLOCK_NS_PER_MS / 2)
@@ -508,6 +511,29 @@ static uint64_t turn_cost_ns(WorkThread *self)
     return used_ns < passed_ns ? used_ns : passed_ns;
 }
 
+/* Who used more than its share stands still for a while, and gets no new runs. */
+static void charge(WorkThread *self, uint64_t cost_ns)
+{
+    ThreadEntry *entry = self->turn.entry;
+    uint64_t end_ns = self->turn.end_ns;
+    uint64_t max_ns = entry_limits(entry, &self->registry->options->limits)->share_max_ns;
+    entry_charge(entry, end_ns, cost_ns);
+    if (!entry_overuses(entry, end_ns, cost_ns, max_ns))
+        return;
+    pthread_mutex_lock(&self->registry->lock);
+    EntryExtra *extra = entry_extra(entry);
+    bool begins = extra && pause_left_ns(&extra->history, end_ns) == 0;
+    if (begins)
+        extra->history.paused_until_ns = end_ns + SHARE_HOLD_NS;
+    pthread_mutex_unlock(&self->registry->lock);
+    if (begins)
+        log_message(LOG_WARN,
+                    "guild %" PRIu64
+                    " used %.3g s of processor time within a minute, more than its "
+                    "share; it stands still for %.3g s",
+                    entry->guild_id, (double)max_ns / 1e9, (double)SHARE_HOLD_NS / 1e9);
+}
+
 /* Counts, and completes. */
 static void end_turn(WorkThread *self)
 {
@@ -520,7 +546,7 @@ static void end_turn(WorkThread *self)
     turn->end_ns = clock_monotonic_ns();
     uint64_t cost_ns = turn_cost_ns(self);
     if (turn->job == TURN_WORK)
-        entry_charge(entry, turn->end_ns, cost_ns);
+        charge(self, cost_ns);
     if (turn->submitted)
         entry_judge(entry, !parked && !entry->ready, cost_ns);
     pthread_mutex_lock(&self->registry->lock);

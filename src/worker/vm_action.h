@@ -47,7 +47,8 @@ typedef enum VmActionType {
 typedef enum VmActionOutcome {
     VM_ACTION_DONE,       /* for executions: see each one's status */
     VM_ACTION_QUEUE_FULL, /* the guild has as many actions waiting or under way as it may */
-    VM_ACTION_PAUSED,     /* its VMs broke too often lately; retry_after_ms */
+    VM_ACTION_PAUSED,     /* its VMs broke too often lately, or it used more than its share of
+                             the processor; retry_after_ms */
     VM_ACTION_SHUTTING_DOWN,
     VM_ACTION_VM_BROKEN, /* lost before it started: its process or thread is gone */
     VM_ACTION_NOT_FOUND, /* cancel: no such execution; or no VM of the handle's generation */

@@ -340,6 +340,37 @@ static void on_line(void *userdata, uint64_t guild_id, const char *template_name
 }
 
 /* Observer, log and idle VMs. */
+/* A guild that comes to rest just in time, again and again: it stands still once it used its share
+ * of the processor, and nobody else does. */
+static void test_share(void **state)
+{
+    VmBench *b = *state;
+    b->options.limits.share_max_ns = 50 * CLOCK_NS_PER_MS;
+    vm_bench_start(b);
+    KhronosTemplate *greedy = vm_template(
+        b, "while true do for i = 1, 20000 do local x = i * i end task.wait() end");
+    KhronosTemplate *modest = vm_template(b, "return 1");
+    VmJob job = {0}, refused = {0};
+    vm_submit(b, &job, VM_ACTION_EXECUTE, vm_guild(1), greedy);
+    VmActionOutcome outcome;
+    do {
+        vm_perform(b, &refused, VM_ACTION_EXECUTE, vm_guild(1), modest);
+        outcome = refused.action.outcome;
+        assert_true(outcome == VM_ACTION_PAUSED || outcome == VM_ACTION_DONE);
+        vm_job_free(&refused);
+    } while (outcome == VM_ACTION_DONE);
+    assert_true(refused.action.retry_after_ms > 0);
+    vm_expect(b, vm_guild(2), modest, "1");
+    assert_int_equal(vm_info(b, vm_guild(1)).state, VM_HEALTHY);
+    assert_int_equal(atomic_load(&job.completions), 0);
+    vm_do(b, VM_ACTION_DESTROY, vm_guild(1), VM_ACTION_DONE);
+    vm_wait_for(&job);
+    assert_int_equal(job.action.execution.status, KHRONOS_BROKEN);
+    vm_job_free(&job);
+    template_release(greedy);
+    template_release(modest);
+}
+
 static void test_reports(void **state)
 {
     VmBench *b = *state;
@@ -399,6 +430,7 @@ int main(int argc, char **argv)
         EACH_STRATEGY(test_clear_cache),
         EACH_STRATEGY(test_generations),
         EACH_STRATEGY(test_pause),
+        EACH_STRATEGY(test_share),
         EACH_STRATEGY(test_reports),
         EACH_STRATEGY(test_drain),
     };
