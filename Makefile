@@ -18,7 +18,7 @@ scripts = $(wildcard tests/luau tests/limits tests/regression)
 test = meson test --print-errorlogs --num-processes $(JOBS) $(TEST_ARGS)
 
 .PHONY: all help deps run test quick-test asan tsan stress debug clang fuzz bench bench-vm \
-	bench-vm-smoke bench-http format check-format tidy install uninstall clean
+	bench-worker bench-vm-smoke bench-http format check-format tidy install uninstall clean
 
 all: deps
 	@$(configure) build -Doptimization=2 -Ddebug=true --prefix=$(PREFIX) -Dwerror=$(WERROR)
@@ -32,7 +32,8 @@ help:
 	@echo 'make stress        debug build; scripts with a collection at every allocation'
 	@echo 'make clang         optimised build with clang, and its tests'
 	@echo 'make fuzz          each fuzzer for FUZZ_SECONDS (60) seconds'
-	@echo 'make bench         programs against lua5.4 and luajit; see also bench-vm, bench-http'
+	@echo 'make bench         programs against lua5.4 and luajit; see also bench-vm,'
+	@echo '                   bench-worker, bench-http'
 	@echo 'make check-format  clang-format and the house rules (tools/tidy.py)'
 	@echo 'make format        clang-format in place'
 	@echo 'make install       binary, libluau, luau.h and luau.pc under PREFIX ($(PREFIX))'
@@ -97,6 +98,9 @@ bench: all
 
 bench-vm: all
 	@build/bench/vm
+
+bench-worker: all
+	@build/bench/worker
 
 bench-vm-smoke: all
 	@build/bench/vm -c 2000 -n 1000

@@ -48,6 +48,8 @@ typedef struct Registry {
     atomic_bool stopping; /* what runs is stopped, threads end */
     /* -- */
     atomic_ullong waiting; /* actions taken and not completed */
+    /* By VMs that ended, since memory went back to the system. Relaxed: a mere amount. */
+    atomic_size_t freed_bytes;
 } Registry;
 
 void registry_init(Registry *registry, const WorkerOptions *options);

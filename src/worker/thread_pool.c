@@ -43,6 +43,7 @@ enum {
 };
 #define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
 #define TURN_NS (2 * CLOCK_NS_PER_MS)   /* a thread is back from a turn after about so long */
+#define TRIM_BYTES ((size_t)8 << 20)    /* or ended VMs had so much */
 #define TRIM_NS CLOCK_NS_PER_S          /* between two of those */
 
 typedef struct ThreadPool ThreadPool;
@@ -370,12 +371,19 @@ static ThreadEntry *pick_idle_locked(ThreadPool *pool, uint64_t now, TurnJob *jo
     return entry;
 }
 
-/* What many guilds freed lies in pieces all over the allocator: whole pages of it go back. */
+static bool wants_trim(const ThreadPool *pool)
+{
+    return pool->ended_count >= TRIM_COUNT ||
+           atomic_load_explicit(&pool->registry.freed_bytes, memory_order_relaxed) >= TRIM_BYTES;
+}
+
+/* What guilds freed lies in pieces all over the allocator: whole pages of it go back. */
 static bool trim(ThreadPool *pool, uint64_t now)
 {
-    if (pool->ended_count < TRIM_COUNT || now - pool->trimmed_ns < TRIM_NS)
+    if (!wants_trim(pool) || now - pool->trimmed_ns < TRIM_NS)
         return false;
     pool->ended_count = 0;
+    atomic_store_explicit(&pool->registry.freed_bytes, 0, memory_order_relaxed);
     pool->trimmed_ns = now;
     pthread_mutex_unlock(&pool->registry.lock);
     malloc_trim(0);
@@ -399,7 +407,7 @@ static uint64_t deadline_locked(const ThreadPool *pool)
         until = earlier(until, pool->warm.first->ran_ns + options->shrink_idle_ns);
     if (pool->cold.first)
         until = earlier(until, pool->cold.first->ran_ns + options->destroy_idle_ns);
-    if (pool->ended_count >= TRIM_COUNT)
+    if (wants_trim(pool))
         until = earlier(until, pool->trimmed_ns + TRIM_NS);
     return until;
 }

@@ -152,6 +152,8 @@ static void remove_vm(WorkThread *self, VmBrokenReason reason, const char *detai
         luau_Account account;
         ops->account(vm, &account);
         entry->cpu_ns += account.cpu_ns;
+        atomic_fetch_add_explicit(&self->registry->freed_bytes, account.reserved_bytes,
+                                  memory_order_relaxed);
     }
     name_reason(self, reason);
     entry->vm_handle = NULL; /* from here on it is lost rather than freed twice */

@@ -36,7 +36,8 @@ typedef enum VmActionType {
     VM_ACTION_DISPATCH_EVENT, /* the same, one execution for each template that an event matched */
     VM_ACTION_GET_STATE,      /* fills info; never waits behind mail */
     VM_ACTION_GET_MEMORY_USAGE, /* likewise */
-    VM_ACTION_SET_LIMITS,       /* limits; NULL: the defaults again. At once, also for what runs */
+    VM_ACTION_SET_LIMITS,       /* limits; NULL: the defaults again. Never waits behind mail; a new
+                                   limit on processor time counts from the next wait on */
     VM_ACTION_CANCEL,           /* execution_id: ends as KHRONOS_CANCELLED. At once */
     VM_ACTION_CLEAR_CACHE,      /* templates' globals and modules are forgotten; in order */
     VM_ACTION_DESTROY,          /* in order; what does not come to rest before it is stopped */
