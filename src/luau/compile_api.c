@@ -99,6 +99,7 @@ static void run_job(void *arg)
     } else {
         compile_chunk(job);
     }
+    luA_free(&job->arena); /* which may park; from here to the caller nothing does */
     job->done = true;
 }
 
