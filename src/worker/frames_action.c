@@ -351,6 +351,7 @@ static void put_info(Strbuf *sb, const VmInfo *info)
     frame_put_u64(sb, info->account.cpu_ns);
     frame_put_u64(sb, info->account.collections);
     frame_put_u64(sb, info->account.preemptions);
+    frame_put_u64(sb, info->account.polls);
     frame_put_limits(sb, &info->limits);
 }
 
@@ -371,6 +372,7 @@ static void get_info(FrameReader *r, VmInfo *info)
     info->account.cpu_ns = frame_u64(r);
     info->account.collections = frame_u64(r);
     info->account.preemptions = frame_u64(r);
+    info->account.polls = frame_u64(r);
     frame_get_limits(r, &info->limits);
 }
 

@@ -49,14 +49,16 @@ static MockGuild *guild_locked(Mock *mock, uint64_t id)
 
 static void set_vm(Mock *mock, MockGuild *guild, bool has_vm)
 {
-    if (guild->has_vm == has_vm)
+    if (guild->has_vm == has_vm) /* written by this thread alone, read by others */
         return;
+    pthread_mutex_lock(&mock->lock);
     guild->has_vm = has_vm;
     guild->generation += has_vm;
     if (!has_vm)
         guild->count = 0;
     mock->stats.created += has_vm;
     mock->stats.vms += (uint64_t)(has_vm ? 1 : -1);
+    pthread_mutex_unlock(&mock->lock);
     const WorkerObserver *observer = &mock->options->observer;
     observer->state(observer->userdata, (VmHandle){guild->id, guild->generation},
                     has_vm ? VM_HEALTHY : VM_BROKEN, has_vm ? VM_NOT_BROKEN : VM_EXPLICIT_DESTROY);

@@ -329,7 +329,7 @@ static void make_completed(Strbuf *sb)
                            .last_run_ns = UINT64_MAX,
                            .mail = INT_MAX,
                            .tasks = 10000,
-                           .account = {1, 2, 3, 4, 5, 6, 7},
+                           .account = {1, 2, 3, 4, 5, 6, 7, 8},
                            .limits = ODD_LIMITS};
     assert_true(frame_put_completed(sb, 16383, &action));
 }

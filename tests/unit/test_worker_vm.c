@@ -325,10 +325,12 @@ static void test_panics(void **state)
     KhronosTemplate *t = vm_template(b, "local t = {} for i = 1, 2000 do t[i] = {i} end "
                                         "n = (n or 0) + 1 return n");
     KhronosTemplate *collect = vm_template(b, "for i = 1, 1e7 do local t = {i} end");
-    /* Compiled beforehand: an injected panic must meet the execution. */
-    static VmJob first;
-    vm_perform(b, &first, VM_ACTION_EXECUTE, vm_guild(3), collect);
-    vm_job_free(&first);
+    /* Compiled beforehand in each process: an injected panic must meet the execution, and guilds
+     * that wait for a compilation are parked. */
+    for (int i = 2; i < 4; i++) {
+        vm_expect(b, vm_guild(i), t, "1");
+        vm_expect(b, vm_guild(i), collect, "null");
+    }
     VmJob *others = calloc(OTHERS * ROUNDS * POINTS, sizeof(VmJob));
     for (int i = 0; i < ROUNDS * POINTS; i++) {
         VmPanicPoint point = (VmPanicPoint)(i % POINTS);
