@@ -62,6 +62,7 @@ static void print_help(void)
          "                       that a crash loses one of them (thread-pool)\n"
          "  --threads N          threads that serve sockets and run guilds (one for each\n"
          "                       processor)\n"
+         "  --guild-threads N    of thread-per-guild: guilds with a VM at a time (1024)\n"
          "  --processes N        of the process-pool (one for each processor)\n"
          "  --memory-limit MIB   memory of a guild (20)\n"
          "  --cpu-limit MS       processor time of an execution (10000)\n"
@@ -243,6 +244,7 @@ _Static_assert(sizeof(size_t) == sizeof(uint64_t), "sizes are set as 64-bit numb
 static const NumberOption NUMBER_OPTIONS[] = {
     {"port", 0, 65535, 1, PLACE_PORT, API_FIELD(port)},
     {"threads", 1, 1024, 1, PLACE_INT, WORKER_FIELD(threads)},
+    {"guild-threads", 1, 65536, 1, PLACE_INT, WORKER_FIELD(guild_threads_max)},
     {"processes", 1, 256, 1, PLACE_INT, WORKER_FIELD(processes)},
     {"memory-limit", 1, 4096, 1 << 20, PLACE_64, WORKER_FIELD(limits.memory_max_bytes)},
     {"cpu-limit", 1, 3600000, CLOCK_NS_PER_MS, PLACE_64, WORKER_FIELD(limits.cpu_max_ns)},

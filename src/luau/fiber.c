@@ -706,8 +706,11 @@ static bool poll_slow(lua_State *L, bool held)
     for (bool parked = false;; parked = true) {
         atomic_store_explicit(word, rest, memory_order_seq_cst); /* before the reasons are read */
         uint32_t requests = atomic_load_explicit(&g->requests, memory_order_seq_cst);
-        if (BASE_UNLIKELY(requests & REQUEST_PANIC))
+        if (BASE_UNLIKELY(requests & REQUEST_PANIC)) {
+            /* Once: what is freed on the way out may poll. */
+            atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PANIC, memory_order_relaxed);
             BASE_PANIC("asked for by luau_testpanic, at a poll");
+        }
         uint64_t now = luY_now_ns();
         if (g->timed || g->activation)
             account(g, now);

@@ -29,6 +29,7 @@ typedef struct GuildThread {
     struct GuildThread *ended_next;
     struct GuildThread *gate_next;
     bool admitted; /* through the gate */
+    bool leaving;  /* another guild needs the place: its idle VM ends now */
 } GuildThread;
 
 /* Serves only. */
@@ -57,10 +58,35 @@ static void *guild_main(void *arg);
 
 /* ---- Threads come and go ---- */
 
-/* The entry gets a thread. False: there are as many as may be, or no memory. */
+/* Nothing is lost with its VM but what its templates keep in globals. */
+static bool is_idle(const ThreadEntry *entry)
+{
+    return entry->vm_handle && entry->quiet && !entry->keeps_store && entry->due_ns == 0;
+}
+
+/* The guild that is idle for longest makes room. False: all have something to do. */
+static bool evict_locked(ThreadPerGuild *strategy)
+{
+    size_t cursor = 0;
+    ThreadEntry *longest = NULL;
+    for (ThreadEntry *entry; (entry = idmap_next(&strategy->registry.entries, &cursor)) != NULL;)
+        if (entry->thread && !((GuildThread *)entry->thread)->leaving && !entry->scheduled &&
+            is_idle(entry) && (!longest || entry->ran_ns < longest->ran_ns))
+            longest = entry;
+    if (!longest)
+        return false;
+    GuildThread *thread = longest->thread;
+    thread->leaving = true;
+    pthread_cond_signal(&thread->work_came);
+    return true;
+}
+
+/* The entry gets a thread. False: there are as many as may be, or no memory. (One that was asked to
+ * leave may be there for a moment longer.) */
 static bool start_locked(ThreadPerGuild *strategy, ThreadEntry *entry)
 {
-    if (strategy->threads >= strategy->registry.options->guild_threads_max)
+    if (strategy->threads >= strategy->registry.options->guild_threads_max &&
+        !evict_locked(strategy))
         return false;
     GuildThread *thread = calloc(1, sizeof(*thread));
     if (!thread)
@@ -238,6 +264,11 @@ static void wait_or_turn(GuildThread *self)
 {
     TurnJob job;
     uint64_t until = next_ns(self, &job);
+    if (self->leaving && is_idle(self->entry)) {
+        turn(self, TURN_EXPIRE);
+        return;
+    }
+    self->leaving = false; /* it got something to do in between */
     if (until != 0 && clock_monotonic_ns() >= until)
         turn(self, job);
     else

@@ -95,8 +95,7 @@ static bool again(FrameType type, FrameReader *r, Strbuf *sb)
     case FRAME_FORGET:
     case FRAME_LOG_DROPPED:
     case FRAME_PING:
-    case FRAME_PONG:
-        return frame_read_number(r, &number) && frame_put_number(sb, type, number);
+    case FRAME_PONG: return frame_read_number(r, &number) && frame_put_number(sb, type, number);
     default: return frame_done(r) && frame_put_plain(sb, type);
     }
 }

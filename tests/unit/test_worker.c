@@ -486,8 +486,8 @@ static void test_threads_are_bounded(void **state)
         skip();
     b->options.guild_threads_max = 2;
     start(b);
-    Job spinning = {0}, job = {0};
-    run_quick(b, 1, 1);
+    Job spinning = {0}, another = {0}, job = {0};
+    execute(b, &another, 1, PARK);
     execute(b, &spinning, 2, PARK);
     execute(b, &job, 3, QUICK);
     wait_for(&job);
@@ -496,6 +496,7 @@ static void test_threads_are_bounded(void **state)
     assert_int_equal(get_info(b, 3).state, VM_NONE);
     submit(b, &job, VM_ACTION_DESTROY, 1); /* makes room */
     finish_job(&job, VM_ACTION_DONE, KHRONOS_OK);
+    finish_job(&another, VM_ACTION_DONE, KHRONOS_BROKEN);
     EVENTUALLY((execute(b, &job, 3, QUICK), wait_for(&job), job_reset(&job),
                 job.action.outcome == VM_ACTION_DONE));
     submit(b, &job, VM_ACTION_DESTROY, 2);

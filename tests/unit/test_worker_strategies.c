@@ -371,6 +371,25 @@ static void test_share(void **state)
     template_release(modest);
 }
 
+/* More guilds, one after another, than may have a thread: idle ones make room. */
+static void test_idle_guilds_make_room(void **state)
+{
+    VmBench *b = *state;
+    b->options.guild_threads_max = 2;
+    vm_bench_start(b);
+    KhronosTemplate *t = vm_template(b, "return 1");
+    for (int n = 1; n <= 20; n++) {
+        VmJob job = {0};
+        do { /* a moment is needed for a guild to come to rest */
+            vm_perform(b, &job, VM_ACTION_EXECUTE, vm_guild(n), t);
+            VmActionOutcome outcome = job.action.outcome;
+            assert_true(outcome == VM_ACTION_DONE || outcome == VM_ACTION_QUEUE_FULL);
+            vm_job_free(&job);
+        } while (job.action.outcome == VM_ACTION_QUEUE_FULL);
+    }
+    template_release(t);
+}
+
 static void test_reports(void **state)
 {
     VmBench *b = *state;
@@ -431,6 +450,7 @@ int main(int argc, char **argv)
         EACH_STRATEGY(test_generations),
         EACH_STRATEGY(test_pause),
         EACH_STRATEGY(test_share),
+        EACH_STRATEGY(test_idle_guilds_make_room),
         EACH_STRATEGY(test_reports),
         EACH_STRATEGY(test_drain),
     };
