@@ -24,7 +24,7 @@ Run *run_new(KhronosRuntime *rt, KhronosExecution *x)
                  .version = template_retain(x->template_version),
                  .previous = s->runs_last,
                  .main_alive = true,
-                 .started_ns = runtime_now_ns(rt)};
+                 .started_ns = rt->clock ? runtime_now_ns(rt) : s->seen_ns};
     run->deadline_ns = run_deadline_ns(rt, run);
     run->main.run = run;
     run->main.is_main = true;
@@ -75,10 +75,11 @@ void run_finish(KhronosRuntime *rt, Run *run)
     KhronosExecution *x = run->x;
     luau_Account account;
     luau_account(rt->L, &account);
-    x->duration_ns = runtime_now_ns(rt) - run->started_ns;
+    uint64_t now_ns = clock_monotonic_ns();
+    x->duration_ns = (rt->clock ? runtime_now_ns(rt) : now_ns) - run->started_ns;
     x->cpu_ns = run->cpu_ns;
     if (s->current && s->current->run == run)
-        x->cpu_ns += luau_cputime(rt->L) - s->cpu_mark_ns;
+        x->cpu_ns += luau_cputime_at(rt->L, now_ns) - s->cpu_mark_ns;
     x->memory_bytes = account.reserved_bytes;
     run->x = NULL;
     runlog_notice(rt);

@@ -253,14 +253,26 @@ static bool step_once(lua_State *L, KhronosRuntime *rt)
     return true;
 }
 
+static bool has_work(const KhronosRuntime *rt)
+{
+    const Scheduler *s = &rt->scheduler;
+    const Task *timer = timers_first(s);
+    return rt->submitted || s->ready.first || s->any_doomed ||
+           (timer && timer->due_ns <= s->now_ns);
+}
+
 static void turn(lua_State *L, void *arg)
 {
     KhronosRuntime *rt = arg;
+    Scheduler *s = &rt->scheduler;
     do {
         lua_settop(L, 0);
         if (!step_once(L, rt))
             return;
-    } while (clock_monotonic_ns() - rt->scheduler.turn_start_ns < rt->limits->slice_ns);
+        if (!has_work(rt))
+            continue; /* for what is left to do when nothing is; that is quick */
+        s->seen_ns = clock_monotonic_ns();
+    } while (s->seen_ns - s->turn_start_ns < rt->limits->slice_ns);
 }
 
 /* ---- After kills and failures -----------------------------------------------------------------
@@ -384,14 +396,6 @@ static void check_deadlines(KhronosRuntime *rt)
     }
 }
 
-static bool has_work(const KhronosRuntime *rt)
-{
-    const Scheduler *s = &rt->scheduler;
-    const Task *timer = timers_first(s);
-    return rt->submitted || s->ready.first || s->any_doomed ||
-           (timer && timer->due_ns <= s->now_ns);
-}
-
 static KhronosStep after(KhronosRuntime *rt, int result)
 {
     if (result == LUAU_PARKED)
@@ -410,7 +414,7 @@ KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
 {
     Scheduler *s = &rt->scheduler;
     BASE_ASSERT(!rt->broken);
-    s->turn_start_ns = clock_monotonic_ns();
+    s->turn_start_ns = s->seen_ns = clock_monotonic_ns();
     if (luau_isparked(rt->L))
         return after(rt, luau_continue(rt->L));
     s->now_ns = rt->clock ? rt->clock(rt->clock_userdata) : s->turn_start_ns;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "base/clock.h"
 #include "khronos/require.h"
 #include "khronos/runtime.h"
 
@@ -271,7 +272,8 @@ void task_close(lua_State *L, Task *task, const char *why)
 static void charge_cpu(lua_State *L, Run *run)
 {
     Scheduler *s = &khronos_of(L)->scheduler;
-    uint64_t now = luau_cputime(L);
+    s->seen_ns = clock_monotonic_ns();
+    uint64_t now = luau_cputime_at(L, s->seen_ns);
     run->cpu_ns += now - s->cpu_mark_ns;
     s->cpu_mark_ns = now;
 }
@@ -285,7 +287,7 @@ Task *task_enter(lua_State *L, Task *task)
         charge_cpu(L, outer->run);
     s->current = task;
     if (!outer) {
-        s->cpu_mark_ns = luau_cputime(L);
+        s->cpu_mark_ns = luau_cputime_at(L, s->seen_ns);
         luau_setcpulimit(L, rt->limits->cpu_max_ns);
         /* (Threads in the background are ended between turns, and the VM lives.) */
         luau_setdeadline(L, rt->clock || !task->run->x ? 0 : task->run->deadline_ns);

@@ -88,6 +88,7 @@ typedef struct Scheduler {
     Task *current;
     uint64_t now_ns;        /* at the start of the turn */
     uint64_t turn_start_ns; /* real time, for the slice */
+    uint64_t seen_ns;       /* real time when it was last looked at, between two threads */
     uint64_t cpu_mark_ns;   /* when the outermost resume began */
     uint64_t errors;        /* in background tasks */
     bool any_doomed;

@@ -362,11 +362,16 @@ double lua_clock(void)
     return (double)luY_now_ns() * 1e-9;
 }
 
-uint64_t luau_cputime(lua_State *L)
+uint64_t luau_cputime_at(lua_State *L, uint64_t now_ns)
 {
     const Global_ *g = G(L);
     bool counting = g->timed || (g->activation && !g->fiber); /* not where it is parked */
-    return g->cpu_ns + (counting ? luY_now_ns() - g->entered_ns : 0);
+    return g->cpu_ns + (counting && now_ns > g->entered_ns ? now_ns - g->entered_ns : 0);
+}
+
+uint64_t luau_cputime(lua_State *L)
+{
+    return luau_cputime_at(L, luY_now_ns());
 }
 
 /* Of a VM that looks at a pool's word (g->timed). */

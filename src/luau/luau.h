@@ -318,6 +318,8 @@ LUA_API const char *luau_killposition(lua_State *L);
 LUA_API void luau_clearkill(lua_State *L);
 /* Processor time that the VM has used so far, the stretch that runs now included. */
 LUA_API uint64_t luau_cputime(lua_State *L);
+/* The same for who knows what time it is (CLOCK_MONOTONIC). */
+LUA_API uint64_t luau_cputime_at(lua_State *L, uint64_t now_ns);
 /* Processor time, counted from now until the next call of this; 0: none. */
 LUA_API void luau_setcpulimit(lua_State *L, uint64_t ns);
 /* CLOCK_MONOTONIC nanoseconds; 0: none. */
