@@ -304,7 +304,7 @@ static void test_seats_stop(void **state)
     }
     vm_fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
     hand_over(&ios[0], &spinning);
-    usleep(20000);
+    EVENTUALLY(vm_info(b, 7).account.preemptions > 0);
     worker_stop(b->worker);
     b->worker = NULL;
     assert_int_equal(spinning.action.execution.status, KHRONOS_BROKEN);
