@@ -206,6 +206,11 @@ int entry_level(const ThreadEntry *entry, uint64_t now_ns)
     return usage_ns < LIGHT_NS ? 0 : usage_ns < MEDIUM_NS ? 1 : 2;
 }
 
+bool entry_goes_first(const ThreadEntry *entry, uint64_t now_ns)
+{
+    return !entry->ready && !entry->greedy && entry_level(entry, now_ns) == 0;
+}
+
 void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns)
 {
     uint64_t before = faded(entry, end_ns);
@@ -214,6 +219,7 @@ void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns)
         entry->usage_at_ns = end_ns;
     entry->usage_ns = before + cost_ns;
     entry->ran_ns = end_ns;
+    entry->greedy = cost_ns >= SHORT_NS;
 }
 
 void entry_judge(ThreadEntry *entry, bool ended, uint64_t cost_ns)

@@ -66,6 +66,7 @@ struct ThreadEntry {
     bool keeps_store;  /* not to be destroyed for being idle */
     int trust;         /* above 0: its last runs were short */
     bool was_trusted;  /* when the run that is under way surprised us */
+    bool greedy;       /* its last turn used half a slice or more */
     void *vm_handle;   /* NULL: none */
     uint64_t due_ns;   /* when the VM has something to do; 0: not known */
     uint64_t cpu_ns;   /* of its former VMs */
@@ -114,6 +115,9 @@ void entrylist_remove(EntryList *list, ThreadEntry *entry);
  * that a short event never waits behind guilds that spin. */
 enum { ENTRY_LEVELS = 3 };
 int entry_level(const ThreadEntry *entry, uint64_t now_ns);
+/* Of level 0, and not by waiting alone: hundreds of guilds that use their slices up and are kept
+ * waiting for the next ones use little each. */
+bool entry_goes_first(const ThreadEntry *entry, uint64_t now_ns);
 /* Counts a turn that ended then and took so much processor time. */
 void entry_charge(ThreadEntry *entry, uint64_t end_ns, uint64_t cost_ns);
 /* Counts a turn that began executions: did it end them or not, and at what cost. */

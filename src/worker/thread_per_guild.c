@@ -201,7 +201,7 @@ static void open_gate_locked(ThreadPerGuild *strategy)
 static void enter_gate_locked(GuildThread *self)
 {
     ThreadPerGuild *strategy = self->strategy;
-    if (entry_level(self->entry, clock_monotonic_ns()) == 0)
+    if (entry_goes_first(self->entry, clock_monotonic_ns()))
         return;
     if (strategy->gate_last)
         strategy->gate_last->gate_next = self;

@@ -12,11 +12,9 @@
  * of the time and is there at once when something arrives. A guild that surprises its seat is
  * parked there, its slices alternate with looks at the sockets, and it is not trusted for a while.
  *
- * Order of turns: guilds that used little lately (level 0) first; the others share what is left,
- * and at least a fifth of the time when level 0 never runs dry. Who used its whole slice is of
- * level 1 at least for its next turn, so that thousands of guilds that spin a little each do not
- * pass as light ones; so is a guild that never ran: many newcomers that spin must not pass either,
- * and the first turn of one that does not is short.
+ * Order of turns: light guilds first, which used little lately and little of their last slice; the
+ * others share what is left, and at least a fifth of the time when the light ones never run dry.
+ * Among these, guilds that never ran come first: whether they spin will be seen.
  *
  * Timers are looked at between turns, which are short. When no thread has a turn, one waits until
  * the earliest instant (the keeper); the others wait for work.
@@ -37,14 +35,17 @@ enum {
     FIBERS_KEPT = 16,
     TIMERS_AT_ONCE = 64, /* a lock is not held for more */
     LIGHT_PARKS = 3,     /* slices after which a parked guild counts among those that spin */
-    LOW_SHARE = 4,       /* of the turns above level 0, every fourth begins at the highest level */
-    IDLE_SHARE = 32,     /* turns between two looks at idle guilds while there is other work */
-    TRIM_COUNT = 256     /* guilds shrunk or ended, after which the process gives memory back */
+    LOW_SHARE = 4,   /* of the turns of others than light guilds, every fourth is a heavy one's */
+    IDLE_SHARE = 32, /* turns between two looks at idle guilds while there is other work */
+    TRIM_COUNT = 256 /* guilds shrunk or ended, after which the process gives memory back */
 };
-#define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the other levels behind level 0 */
+#define STARVE_NS (4 * CLOCK_NS_PER_MS) /* longest wait of the others behind light guilds */
 #define TURN_NS (2 * CLOCK_NS_PER_MS)   /* a thread is back from a turn after about so long */
 #define TRIM_BYTES ((size_t)8 << 20)    /* or ended VMs had so much */
 #define TRIM_NS CLOCK_NS_PER_S          /* between two of those */
+
+/* Run queues. */
+enum { READY_LIGHT, READY_NEW, READY_MEDIUM, READY_HEAVY, READY_QUEUES };
 
 typedef struct ThreadPool ThreadPool;
 
@@ -57,10 +58,10 @@ typedef struct PoolThread {
     /* Only this thread touches them. Light: their runs are short as a rule, and this one was not
      * parked often yet; the machine took the processor away in the middle, most likely. */
     EntryQueue parked, parked_light;
-    uint64_t other_end_ns; /* when a guild of another level than 0 last had a turn */
+    uint64_t other_end_ns; /* when another than a light guild last had a turn */
     unsigned turns, other_turns;
-    bool other_last;  /* the last turn was of another level than 0 */
-    bool parked_last; /* the last turn of another level was a parked guild's */
+    bool other_last;  /* the last turn was such a one */
+    bool parked_last; /* the last of these was a parked guild's */
     /* -- under the lock -- */
     pthread_t thread, former; /* former: who had this place; `replaced` */
     bool replaced;
@@ -74,7 +75,7 @@ struct ThreadPool {
     int thread_count;    /* started */
     pthread_cond_t work; /* to workers: a queue has an entry, or stopping */
     /* -- under the registry's lock -- */
-    EntryQueue ready[ENTRY_LEVELS];
+    EntryQueue ready[READY_QUEUES];
     EntryList warm, cold; /* at rest, in the order they came to it */
     TimerHeap timers;
     uint64_t keeper_until_ns; /* a thread waits until then; 0: none does */
@@ -96,13 +97,13 @@ static void forget_place_locked(ThreadPool *pool, ThreadEntry *entry)
 
 static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now)
 {
-    int level = entry_level(entry, now);
-    bool unknown = entry->ran_ns == 0;
-    if (level == 0 && (entry->ready || unknown))
-        level = 1;
+    int place = entry->ran_ns == 0             ? READY_NEW
+                : entry_goes_first(entry, now) ? READY_LIGHT
+                : entry_level(entry, now) < 2  ? READY_MEDIUM
+                                               : READY_HEAVY;
     forget_place_locked(pool, entry);
     entry->scheduled = true;
-    entryqueue_put(&pool->ready[level], entry);
+    entryqueue_put(&pool->ready[place], entry);
     if (pool->idle_threads > 0)
         pthread_cond_signal(&pool->work);
 }
@@ -253,7 +254,7 @@ static ThreadEntry *claim_locked(PoolThread *self, LuaVmAction *action, uint64_t
     if (atomic_load_explicit(&registry->refusing, memory_order_relaxed)) /* set under the lock */
         return NULL;
     ThreadEntry *entry = registry_find_locked(registry, action->handle.guild_id);
-    if (!entry || entry->scheduled || entry->trust <= 0 || entry_level(entry, now) > 0 ||
+    if (!entry || entry->scheduled || entry->trust <= 0 || !entry_goes_first(entry, now) ||
         !registry_begin_locked(registry, action, entry))
         return NULL;
     forget_place_locked(self->pool, entry);
@@ -317,14 +318,16 @@ static void *seat_main(void *arg)
 
 /* ---- Choosing ---- */
 
-/* The next guild of the levels above 0. Now and then the highest level goes first, so that those
+/* The next guild that is not light. Now and then a heavy one goes first, so that those
  * below it cannot keep it waiting for ever. */
 static ThreadEntry *take_other_locked(PoolThread *self)
 {
     EntryQueue *ready = self->pool->ready;
-    int first = self->other_turns++ % LOW_SHARE == 0 ? 2 : 1;
+    int first = self->other_turns++ % LOW_SHARE == 0 ? READY_HEAVY : READY_NEW;
     ThreadEntry *entry = entryqueue_take(&ready[first]);
-    return entry ? entry : entryqueue_take(&ready[3 - first]);
+    for (int place = READY_NEW; !entry && place < READY_QUEUES; place++)
+        entry = entryqueue_take(&ready[place]);
+    return entry;
 }
 
 /* Parked guilds and those of the queues in turn. */
@@ -344,7 +347,7 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
     for (int i = 0; i < TIMERS_AT_ONCE && (entry = timerheap_take(&pool->timers, now)); i++)
         make_ready_locked(pool, entry, now);
     self->other_last = false;
-    bool light = self->parked_light.first || pool->ready[0].first;
+    bool light = self->parked_light.first || pool->ready[READY_LIGHT].first;
     bool starving = now - self->other_end_ns > STARVE_NS;
     if (!light || starving) {
         entry = pick_other_locked(self);
@@ -354,7 +357,7 @@ static ThreadEntry *pick_locked(PoolThread *self, uint64_t now)
         }
     }
     entry = entryqueue_take(&self->parked_light);
-    return entry ? entry : entryqueue_take(&pool->ready[0]);
+    return entry ? entry : entryqueue_take(&pool->ready[READY_LIGHT]);
 }
 
 /* A guild that is at rest for long; it counts as scheduled while it is seen to. */
