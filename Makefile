@@ -65,7 +65,7 @@ tsan: deps
 		-Db_lundef=false -Dluau_debug=true -Ddefault_library=static -Dwerror=$(WERROR)
 	@ninja -C build-tsan -j $(JOBS)
 	@$(test) -C build-tsan --timeout-multiplier 6 --suite unit --suite http --suite cli \
-		--no-suite one-thread
+		--suite threads --no-suite one-thread
 
 debug: deps
 	@$(configure) build-debug -Doptimization=2 -Ddebug=true -Dluau_debug=true \
