@@ -39,7 +39,7 @@ typedef struct Bench {
     WorkerOptions options;
     Worker *worker;
     KhronosSandbox *sandbox;
-    KhronosTemplate *small, *spin;
+    KhronosTemplate *small, *slow, *spin;
     KhronosEvent event;
     double seconds;
 } Bench;
@@ -249,7 +249,7 @@ static void *flood_main(void *arg)
         job->done = flood_done;
         job->owner = flood;
         atomic_store(&job->busy, true);
-        submit(flood->bench, job, VM_ACTION_EXECUTE, SHARD(FLOOD_GUILD), flood->bench->small);
+        submit(flood->bench, job, VM_ACTION_EXECUTE, SHARD(FLOOD_GUILD), flood->bench->slow);
         if (i % 50 == 49)
             usleep(1000); /* 100,000 events within the time of the measurement */
     }
@@ -494,6 +494,7 @@ int main(int argc, char **argv)
                             "local event, ctx = ...\n"
                             "count = (count or 0) + 1\n"
                             "return { n = event.data.n + count, content = event.data.content }\n");
+    b.slow = make_template(&b, "slow", "local n = 0 for i = 1, 20000 do n += i end return n\n");
     b.spin = make_template(&b, "spin", "while true do end\n");
     if (b.options.strategy == WORKER_PROCESS_POOL)
         printf("strategy %s, %d processes of %d thread%s\n",
@@ -512,6 +513,7 @@ int main(int argc, char **argv)
         b.options = options;
     }
     template_release(b.small);
+    template_release(b.slow);
     template_release(b.spin);
     sandbox_release(b.sandbox);
     return 0;
