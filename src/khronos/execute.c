@@ -1,4 +1,13 @@
-/* One execution inside the VM: global table, event, context, a thread of its own, the result.
+/* One execution inside the VM, in this order:
+ *
+ *     validate       check_template; the event was read, and checked, by event_read
+ *     compile        compile_entry: the code cache has it, or the VM's time pays for it
+ *     check limits   task_enter: processor and wall time; memory is the VM's quota, at each step
+ *     thread         make_thread: a Luau thread of its own,
+ *     environment      with the template's global table, the event and the context
+ *     run            task_resume, now and whenever it waited
+ *     account        run_ended, run_finish: result or error, time, memory
+ *
  * Whatever it owns outside the VM hangs on the execution, the run or the runtime, because a kill
  * leaves it without a word. */
 #include <stdio.h>
