@@ -134,7 +134,8 @@ static void break_guild(Bench *b, KhronosStatus status, VmBrokenReason reason)
 static void test_states(void **state)
 {
     Bench *b = *state;
-    Changes changes = {0};
+    static Changes changes; /* the observer is told of the end as well, in the teardown */
+    memset(&changes, 0, sizeof(changes));
     b->options.observer = (WorkerObserver){on_state, &changes};
     start(b);
     Job job = {0};
