@@ -94,13 +94,6 @@ struct luau_Fiber {
     bool escaped; /* left for good (luau_escape) */
 };
 
-struct luau_Fibers {
-    _Atomic(uint32_t) interrupt; /* first: see pool_of */
-    uint64_t thread_cpu_ns;      /* processor time of the OS thread when it was last looked at */
-    int keep_max, kept, made;
-    struct luau_Fiber *free_list;
-};
-
 static bool stack_new(NativeStack *stack, size_t bytes)
 {
     stack->bytes = bytes + GUARD_BYTES;
@@ -362,18 +355,6 @@ double lua_clock(void)
     return (double)luY_now_ns() * 1e-9;
 }
 
-uint64_t luau_cputime_at(lua_State *L, uint64_t now_ns)
-{
-    const Global_ *g = G(L);
-    bool counting = g->timed || (g->activation && !g->fiber); /* not where it is parked */
-    return g->cpu_ns + (counting && now_ns > g->entered_ns ? now_ns - g->entered_ns : 0);
-}
-
-uint64_t luau_cputime(lua_State *L)
-{
-    return luau_cputime_at(L, luY_now_ns());
-}
-
 /* Of a VM that looks at a pool's word (g->timed). */
 static luau_Fibers *pool_of(Global_ *g)
 {
@@ -398,6 +379,21 @@ static void account(Global_ *g, uint64_t now)
             spent_ns = since_ns;
     }
     g->cpu_ns += spent_ns;
+}
+
+/* By the same account, so that it never goes backwards. */
+uint64_t luau_cputime_at(lua_State *L, uint64_t now_ns)
+{
+    Global_ *g = G(L);
+    bool counting = g->timed || (g->activation && !g->fiber); /* not where it is parked */
+    if (counting && now_ns > g->entered_ns)
+        account(g, now_ns);
+    return g->cpu_ns;
+}
+
+uint64_t luau_cputime(lua_State *L)
+{
+    return luau_cputime_at(L, luY_now_ns());
 }
 
 /* Lowest address that native code may use: of the fiber, or, for want of knowledge, of that much of
@@ -428,10 +424,20 @@ static void enter(Global_ *g, luau_Fibers *pool)
     g->timed = true;
     g->entered_ns = g->slice_start_ns = luY_now_ns();
     look_at(g, &pool->interrupt);
+    /* Only this thread writes it; sequentially consistent for the sake of the ticker, which sees it
+     * or is seen asleep. */
+    uint32_t running = atomic_load_explicit(&pool->running, memory_order_relaxed);
+    atomic_store(&pool->running, running + 1);
+    if (pool->ticker)
+        luY_wanted(pool->ticker);
 }
 
 static void leave(Global_ *g)
 {
+    luau_Fibers *pool = pool_of(g);
+    uint32_t running = atomic_load_explicit(&pool->running, memory_order_relaxed);
+    /* Relaxed: a tick too many does no harm. */
+    atomic_store_explicit(&pool->running, running - 1, memory_order_relaxed);
     account(g, luY_now_ns());
     g->timed = false;
     atomic_fetch_and_explicit(&g->requests, ~(uint32_t)REQUEST_PREEMPT, memory_order_relaxed);

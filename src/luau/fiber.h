@@ -4,13 +4,25 @@
 
 #include "luau/state.h"
 
+struct luau_Fibers {
+    _Atomic(uint32_t) interrupt; /* first: polls and the VM's struct know it by its address */
+    _Atomic(uint32_t) running;   /* VMs that the thread is in; one may run another */
+    uint64_t thread_cpu_ns;      /* processor time of the OS thread when it was last looked at */
+    int keep_max, kept, made;
+    struct luau_Fiber *free_list;
+    luau_Ticker *ticker;          /* NULL: none */
+    luau_Fibers *previous, *next; /* the ticker's, under its lock */
+};
+/* The ticker must not sleep: a pool of its has begun to run. */
+void luY_wanted(luau_Ticker *ticker);
+
 /* The safepoint. Costs two loads and a branch. */
-#define luY_poll(L)                                                                             \
-    do {                                                                                        \
-        if (BASE_UNLIKELY(atomic_load_explicit(atomic_load_explicit(&G(L)->interrupt,           \
-                                                                    memory_order_relaxed),      \
-                                               memory_order_relaxed)))                          \
-            luY_pollslow(L);                                                                    \
+#define luY_poll(L)                                                                                \
+    do {                                                                                           \
+        if (BASE_UNLIKELY(                                                                         \
+                atomic_load_explicit(atomic_load_explicit(&G(L)->interrupt, memory_order_relaxed), \
+                                     memory_order_relaxed)))                                       \
+            luY_pollslow(L);                                                                       \
     } while (0)
 void luY_pollslow(lua_State *L);
 /* For long work on bytes that knows no VM: parks the VM that runs on this OS thread if it is time

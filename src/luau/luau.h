@@ -340,12 +340,14 @@ typedef struct luau_Fibers luau_Fibers;
 LUA_API luau_Fibers *luau_fibers_new(int keep_max); /* stacks kept for reuse */
 LUA_API void luau_fibers_free(luau_Fibers *pool);   /* no VM may be parked on it */
 LUA_API void luau_fibers_tick(luau_Fibers *pool);   /* any thread: the running VM checks time */
-/* A helper OS thread that ticks pools every period. */
+/* A helper OS thread that ticks its pools every period while they run VMs, and sleeps while none
+ * does. A pool has one ticker at most; it is added and removed by its own thread, or while that is
+ * not at work with it. */
 typedef struct luau_Ticker luau_Ticker;
-LUA_API luau_Ticker *luau_ticker_new(unsigned period_us);
-LUA_API int luau_ticker_add(luau_Ticker *ticker, luau_Fibers *pool);
+LUA_API luau_Ticker *luau_ticker_new(unsigned period_us); /* NULL: no memory, or no thread */
+LUA_API void luau_ticker_add(luau_Ticker *ticker, luau_Fibers *pool);
 LUA_API void luau_ticker_remove(luau_Ticker *ticker, luau_Fibers *pool);
-LUA_API void luau_ticker_free(luau_Ticker *ticker);
+LUA_API void luau_ticker_free(luau_Ticker *ticker); /* all pools were removed; NULL is fine */
 
 /* Hosts that use no fibers. Time spent in the outermost call into the VM (lua_pcall, luau_protect,
  * lua_resume) is counted, and luau_kill works, without more. For limits on processor time and

@@ -43,7 +43,7 @@ typedef struct ServingThread {
 struct ThreadPerGuild {
     Strategy base;
     Registry registry;
-    Ticker *ticker;
+    luau_Ticker *ticker;
     ServingThread *serving;
     int serving_count; /* started */
     /* -- under the registry's lock -- */
@@ -376,7 +376,7 @@ static void guild_stop(Strategy *base)
         pthread_join(strategy->serving[i].thread, NULL);
     BASE_ASSERT(atomic_load(&registry->waiting) == 0);
     registry_free(registry);
-    ticker_free(strategy->ticker);
+    luau_ticker_free(strategy->ticker);
     pthread_cond_destroy(&strategy->all_ended);
     free(strategy->serving);
     free(strategy);
@@ -412,10 +412,10 @@ Strategy *thread_per_guild_new(const WorkerOptions *options, char *error, size_t
     int count = options->io.open ? options->threads : 0;
     ThreadPerGuild *strategy = calloc(1, sizeof(*strategy));
     ServingThread *serving = calloc((size_t)count + 1, sizeof(*serving));
-    Ticker *ticker = ticker_new(TICK_US);
+    luau_Ticker *ticker = luau_ticker_new(TICK_US);
     if (!strategy || !serving || !ticker) {
         snprintf(error, error_size, "not enough memory for the worker");
-        ticker_free(ticker);
+        luau_ticker_free(ticker);
         free(serving);
         free(strategy);
         return NULL;

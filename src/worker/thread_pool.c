@@ -70,7 +70,7 @@ typedef struct PoolThread {
 struct ThreadPool {
     Strategy base;
     Registry registry;
-    Ticker *ticker;
+    luau_Ticker *ticker;
     PoolThread *threads; /* the workers, then the seats */
     int thread_count;    /* started */
     pthread_cond_t work; /* to workers: a queue has an entry, or stopping */
@@ -517,7 +517,7 @@ static void free_pool(ThreadPool *pool, int count)
         workthread_free(&pool->threads[i].work);
     timerheap_free(&pool->timers);
     registry_free(&pool->registry);
-    ticker_free(pool->ticker);
+    luau_ticker_free(pool->ticker);
     pthread_cond_destroy(&pool->work);
     free(pool->threads);
     free(pool);
@@ -595,10 +595,10 @@ Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t erro
     int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)count, sizeof(*threads));
-    Ticker *ticker = ticker_new(TICK_US);
+    luau_Ticker *ticker = luau_ticker_new(TICK_US);
     if (!pool || !threads || !ticker) {
         snprintf(error, error_size, "not enough memory for the worker threads");
-        ticker_free(ticker);
+        luau_ticker_free(ticker);
         free(threads);
         free(pool);
         return NULL;

@@ -12,7 +12,7 @@ enum { CPU_AGE_MAX = 16 };
 #define DESTROYED_TEXT "the execution was stopped: the VM was destroyed"
 #define PANIC_TEXT "the execution was stopped: the worker thread of its VM failed"
 
-bool workthread_init(WorkThread *self, Registry *registry, Ticker *ticker, int fibers_kept)
+bool workthread_init(WorkThread *self, Registry *registry, luau_Ticker *ticker, int fibers_kept)
 {
     luau_Fibers *fibers = luau_fibers_new(fibers_kept);
     if (!fibers)
@@ -22,7 +22,7 @@ bool workthread_init(WorkThread *self, Registry *registry, Ticker *ticker, int f
     self->panic.armed = self->panic.panicked = false;
     self->cpu_read_ns = 0;
     self->ticker = ticker;
-    ticker_add(ticker, &self->slot, fibers);
+    luau_ticker_add(ticker, fibers);
     return true;
 }
 
@@ -30,7 +30,7 @@ void workthread_free(WorkThread *self)
 {
     if (!self->fibers)
         return;
-    ticker_remove(self->ticker, &self->slot);
+    luau_ticker_remove(self->ticker, self->fibers);
     luau_fibers_free(self->fibers);
     self->fibers = self->panic.fibers = NULL;
 }
@@ -39,10 +39,10 @@ void workthread_renew(WorkThread *self, int fibers_kept)
 {
     luau_Fibers *fibers = luau_fibers_new(fibers_kept);
     if (fibers) { /* else the old ones do */
-        ticker_remove(self->ticker, &self->slot);
+        luau_ticker_remove(self->ticker, self->fibers);
         luau_fibers_free(self->fibers);
         self->fibers = self->panic.fibers = fibers;
-        ticker_add(self->ticker, &self->slot, fibers);
+        luau_ticker_add(self->ticker, fibers);
     }
     self->panic.panicked = false;
     self->cpu_read_ns = 0; /* its thread may be another */
@@ -575,7 +575,6 @@ void turn_take_locked(WorkThread *self, ThreadEntry *entry, TurnJob job, LuaVmAc
 void turn_run(WorkThread *self)
 {
     self->turn.start_ns = clock_monotonic_ns();
-    ticker_enter(self->ticker, &self->slot);
     bool lost = true;
     if (sigsetjmp(self->panic.jump, 0) == 0) {
         self->panic.armed = true;
@@ -584,7 +583,6 @@ void turn_run(WorkThread *self)
     if (lost)
         recover(self);
     self->panic.armed = false;
-    ticker_leave(&self->slot);
     end_turn(self);
 }
 

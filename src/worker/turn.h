@@ -19,7 +19,6 @@
 
 #include "worker/panic.h"
 #include "worker/registry.h"
-#include "worker/ticker.h"
 
 typedef enum TurnJob {
     TURN_WORK,
@@ -49,8 +48,7 @@ typedef struct Turn {
 typedef struct WorkThread {
     Registry *registry;
     luau_Fibers *fibers;
-    Ticker *ticker;
-    TickerSlot slot;
+    luau_Ticker *ticker;
     PanicPoint panic;
     uint64_t cpu_read_ns; /* the thread's processor time when it was read last ... */
     int cpu_age;          /* ... so many turns ago */
@@ -58,7 +56,7 @@ typedef struct WorkThread {
 } WorkThread;
 
 /* Before the thread starts, and when it ended. False: no memory. */
-bool workthread_init(WorkThread *self, Registry *registry, Ticker *ticker, int fibers_kept);
+bool workthread_init(WorkThread *self, Registry *registry, luau_Ticker *ticker, int fibers_kept);
 void workthread_free(WorkThread *self); /* nothing is parked on it; zeroes: does nothing */
 /* After a panic and its recovery: as it was before its thread started, with fresh fibers. */
 void workthread_renew(WorkThread *self, int fibers_kept);

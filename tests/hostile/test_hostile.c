@@ -272,12 +272,16 @@ static int set_up(void **state)
     image = luau_image_standard();
     pool = luau_fibers_new(4);
     ticker = luau_ticker_new(1000);
-    return !(image && pool && ticker && luau_ticker_add(ticker, pool));
+    if (!image || !pool || !ticker)
+        return 1;
+    luau_ticker_add(ticker, pool);
+    return 0;
 }
 
 static int tear_down(void **state)
 {
     (void)state;
+    luau_ticker_remove(ticker, pool);
     luau_ticker_free(ticker);
     luau_fibers_free(pool);
     luau_image_release(image);
