@@ -175,6 +175,15 @@ static bool give_up_stuck(lua_State *L, KhronosRuntime *rt)
     return false;
 }
 
+/* A module that the run loads, directly or for another one, and that others wait for, is theirs to
+ * load on. */
+static void hand_over_modules(Run *run)
+{
+    for (Task *task = run->siblings; task;)
+        task = task_adopt(task) ? run->siblings
+                                : task->sibling_next; /* now that one's modules, too */
+}
+
 /* Cancels what is left of runs that were cancelled or ran out of time. */
 static void close_doomed(lua_State *L, KhronosRuntime *rt)
 {
@@ -184,6 +193,11 @@ static void close_doomed(lua_State *L, KhronosRuntime *rt)
         next = run->next;
         if (!run->doomed)
             continue;
+        hand_over_modules(run);
+        if (!run->main_alive && !run->siblings) {
+            run_release(rt, run);
+            continue;
+        }
         while (run->siblings && (run->main_alive || run->siblings->sibling_next))
             task_close(L, run->siblings, "it was cancelled");
         /* The run goes with the last one. */

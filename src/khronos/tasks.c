@@ -166,6 +166,16 @@ static void check_task(lua_State *L)
         luaL_error(L, "tasks can only be made by running templates");
 }
 
+static void join_run(Task *task, Run *run)
+{
+    task->run = run;
+    task->sibling_previous = NULL;
+    task->sibling_next = run->siblings;
+    if (task->sibling_next)
+        task->sibling_next->sibling_previous = task;
+    run->siblings = task;
+}
+
 Task *task_of(lua_State *L, lua_State *co)
 {
     Scheduler *s = &khronos_of(L)->scheduler;
@@ -189,11 +199,7 @@ Task *task_of(lua_State *L, lua_State *co)
     s->charged = false;
     task->co = co;
     task->ref = ref;
-    task->run = s->current->run;
-    task->sibling_next = task->run->siblings;
-    if (task->sibling_next)
-        task->sibling_next->sibling_previous = task;
-    task->run->siblings = task;
+    join_run(task, s->current->run);
     s->task_count++;
     lua_setthreaddata(co, task);
     return task;
@@ -210,26 +216,32 @@ void task_disarm(KhronosRuntime *rt, Task *task)
     task->drop = NULL;
 }
 
-/* Out of its run and its lists. */
-static void detach(KhronosRuntime *rt, Task *task)
+static void leave_run(Task *task)
 {
-    Run *run = task->run;
-    task_disarm(rt, task);
-    if (task->is_main)
-        return;
     if (task->sibling_previous)
         task->sibling_previous->sibling_next = task->sibling_next;
     else
-        run->siblings = task->sibling_next;
+        task->run->siblings = task->sibling_next;
     if (task->sibling_next)
         task->sibling_next->sibling_previous = task->sibling_previous;
-    rt->scheduler.task_count--;
+}
+
+bool task_adopt(Task *task)
+{
+    const Task *waiter = task->loading ? task->loading->waiters.first : NULL;
+    while (waiter && waiter->run->doomed)
+        waiter = waiter->next;
+    if (!waiter)
+        return false;
+    leave_run(task);
+    join_run(task, waiter->run);
+    return true;
 }
 
 void task_free(KhronosRuntime *rt, Task *task)
 {
     Run *run = task->run;
-    detach(rt, task);
+    task_disarm(rt, task);
     if (task->co)
         lua_setthreaddata(task->co, NULL);
     if (task->ref)
@@ -238,6 +250,8 @@ void task_free(KhronosRuntime *rt, Task *task)
     if (task->is_main) {
         run->main_alive = false;
     } else {
+        leave_run(task);
+        rt->scheduler.task_count--;
         free(task);
         luau_charge(rt->L, -TASK_CHARGE);
     }

@@ -117,6 +117,9 @@ Task *task_of(lua_State *L, lua_State *co);
 void task_disarm(KhronosRuntime *rt, Task *task);
 /* Forgets the task; the thread is let go. Never raises. */
 void task_free(KhronosRuntime *rt, Task *task);
+/* A thread that loads a module for which a run waits that is not doomed becomes that run's. False:
+ * there is none. */
+bool task_adopt(Task *task);
 /* Closes the suspended thread and forgets the task. [m] */
 void task_close(lua_State *L, Task *task, const char *why);
 /* Resumes the thread (nargs values on its stack, or an error) until it ends or yields; the task may

@@ -177,7 +177,7 @@ static bool lost_by_panic(const Stress *s, const Job *job)
 }
 
 /* Errors that a template has because of others of its guild: the tasks that these have, the load of
- * a module that it waited for and that went with them. */
+ * a module that was cut off in the middle of its code. */
 static bool is_of_others(const char *message)
 {
     return strstr(message, "too many tasks") || strstr(message, "it was cancelled");

@@ -218,18 +218,71 @@ static void test_ended_by_force(void **state)
     sched_finish(b);
     sched_ended(b, "second cancelled: the execution was cancelled\nfirst ok 7\n");
     khronos_clear_cache(b->rt);
-    /* The one whose thread loads it goes: others are told. */
+    /* The run that loads it goes: it loads on for the others, while there are any. */
+    sched_submit(b, t, "first");
+    sched_settle(b);
+    sched_submit(b, t, "second");
+    sched_submit(b, t, "third");
+    sched_settle(b);
+    assert_true(khronos_cancel(b->rt, "first"));
+    sched_settle(b);
+    assert_true(khronos_cancel(b->rt, "third"));
+    sched_finish(b);
+    sched_ended(b, "first cancelled: the execution was cancelled\n"
+                   "third cancelled: the execution was cancelled\nsecond ok 7\n");
+    khronos_clear_cache(b->rt);
+    sched_submit(b, t, "first");
+    sched_settle(b);
+    sched_submit(b, t, "second");
+    sched_settle(b);
+    assert_true(khronos_cancel(b->rt, "first") && khronos_cancel(b->rt, "second"));
+    sched_settle(b);
+    assert_int_equal(khronos_tasks(b->rt), 0);
+    sched_ended(b, "first cancelled: the execution was cancelled\n"
+                   "second cancelled: the execution was cancelled\n");
+    sched_submit(b, t, "third");
+    sched_finish(b);
+    sched_ended(b, "third ok 7\n");
+    sched_clean(b);
+    template_release(t);
+}
+
+/* Modules that load modules go to who waits for the outermost; so do those of a run whose main
+ * thread ended, when its time is over. */
+static void test_handed_over(void **state)
+{
+    SchedulerBench *b = *state;
+    KhronosTemplate *t = support_template(b->sandbox, "t", 1, "init.luau", "return require('./a')",
+                                          "a.luau", "return require('./b') + 1", "b.luau",
+                                          "return require('./c') + 1", "c.luau",
+                                          "print('loads') task.wait(5) return 1", NULL);
     sched_submit(b, t, "first");
     sched_settle(b);
     sched_submit(b, t, "second");
     sched_settle(b);
     assert_true(khronos_cancel(b->rt, "first"));
     sched_finish(b);
-    sched_ended(b, "first cancelled: the execution was cancelled\n"
-                   "second error: error requiring module \"m.luau\": it was cancelled\n");
-    sched_submit(b, t, "third");
+    sched_printed(b, "loads\n");
+    sched_ended(b, "first cancelled: the execution was cancelled\nsecond ok 3\n");
+    sched_clean(b);
+    template_release(t);
+
+    b->limits.wall_max_ns = 10 * CLOCK_NS_PER_S;
+    sched_renew(b);
+    t = support_template(b->sandbox, "t", 1, "init.luau",
+                         "if (...).name == 'Left' then task.spawn(require, './m') return end "
+                         "return require('./m')",
+                         "m.luau", "task.wait(15) return 'late'", NULL);
+    b->event = "{\"name\":\"Left\"}";
+    sched_submit(b, t, "left");
+    sched_settle(b);
+    b->event = NULL;
+    sched_advance(b, 8);
+    sched_submit(b, t, "waits");
     sched_finish(b);
-    sched_ended(b, "third ok 7\n");
+    sched_printed(b,
+                  "E threads in the background were ended: the time limit of their run passed\n");
+    sched_ended(b, "left ok null\nwaits ok \"late\"\n");
     sched_clean(b);
     template_release(t);
 }
@@ -295,6 +348,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cycles, setup, teardown),
         cmocka_unit_test_setup_teardown(test_depth, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ended_by_force, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_handed_over, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cut_off, setup, teardown),
         cmocka_unit_test_setup_teardown(test_under_stress, setup, teardown),
     };
