@@ -154,6 +154,7 @@ void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message
         break_one(rt, x, status, message);
     }
     rt->submitted_last = NULL;
+    runlog_flush(rt); /* later there is nobody to tell */
     BASE_ASSERT(rt->executions == 0);
 }
 

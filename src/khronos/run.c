@@ -187,7 +187,7 @@ void run_killed(KhronosRuntime *rt)
         put_kill_place(rt, run->x);
         fail(rt, run, status, text);
     } else if (run) {
-        runlog_error(rt, run, text, strlen(text)); /* a thread in the background did it */
+        runlog_verdict(rt, run, text); /* a thread in the background did it */
     }
     break_others(rt, run, text);
 }

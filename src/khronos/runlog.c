@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 /* The run that printed: the one that runs now, or NULL. */
 static Run *speaker(KhronosRuntime *rt)
@@ -46,10 +47,10 @@ uint64_t runlog_due_ns(const KhronosRuntime *rt)
     return gate->noticed ? gate->second_start_ns + CLOCK_NS_PER_S : gate->second_start_ns;
 }
 
-void runlog_notice(KhronosRuntime *rt)
+void runlog_flush(KhronosRuntime *rt)
 {
     LogGate *gate = &rt->gate;
-    if (runlog_due_ns(rt) > runtime_now_ns(rt))
+    if (gate->dropped_lines == 0)
         return;
     gate->noticed = true;
     char text[120];
@@ -59,6 +60,12 @@ void runlog_notice(KhronosRuntime *rt)
         gate->dropped_lines, gate->dropped_bytes, rt->limits->log_lines_per_second);
     gate->dropped_lines = gate->dropped_bytes = 0;
     deliver(rt, speaker(rt), 1, text, (size_t)length);
+}
+
+void runlog_notice(KhronosRuntime *rt)
+{
+    if (runlog_due_ns(rt) <= runtime_now_ns(rt))
+        runlog_flush(rt);
 }
 
 /* Does the line fit in the current second? */
@@ -112,4 +119,9 @@ void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length)
     while (length > 0 && text[length - 1] == '\n')
         length--;
     put_line(rt, run, 2, text, length);
+}
+
+void runlog_verdict(KhronosRuntime *rt, Run *run, const char *text)
+{
+    deliver(rt, run, 2, text, strlen(text));
 }

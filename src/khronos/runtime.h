@@ -43,9 +43,12 @@ void runtime_drop_tasks(KhronosRuntime *rt); /* all of them, without the VM */
 InstanceList *runtime_instances(lua_State *L);
 /* lua_Callbacks.print, and the notice of what the current second dropped (runlog.c). */
 void runlog_print(lua_State *L, int level, const char *text, size_t length);
-void runlog_notice(KhronosRuntime *rt);
+void runlog_notice(KhronosRuntime *rt);           /* if it is time for it */
+void runlog_flush(KhronosRuntime *rt);            /* now */
 uint64_t runlog_due_ns(const KhronosRuntime *rt); /* when there is one to give; UINT64_MAX: none */
 /* An error that nobody waits for: level 2, the message and its traceback. */
 void runlog_error(KhronosRuntime *rt, Run *run, const char *text, size_t length);
+/* Why the host ended something: level 2, and never dropped, however much the guild logs. */
+void runlog_verdict(KhronosRuntime *rt, Run *run, const char *text);
 
 #endif

@@ -281,11 +281,13 @@ static void turn(lua_State *L, void *arg)
     Scheduler *s = &rt->scheduler;
     do {
         lua_settop(L, 0);
-        if (!step_once(L, rt))
+        s->unsettled = true;
+        if (!step_once(L, rt)) {
+            s->unsettled = false;
             return;
-        if (!has_work(rt))
-            continue; /* for what is left to do when nothing is; that is quick */
-        s->seen_ns = clock_monotonic_ns();
+        }
+        if (has_work(rt)) /* what is left to do when nothing is, is quick */
+            s->seen_ns = clock_monotonic_ns();
     } while (s->seen_ns - s->turn_start_ns < rt->limits->slice_ns);
 }
 
@@ -405,7 +407,7 @@ static void check_deadlines(KhronosRuntime *rt)
         }
         static const char notice[] =
             "threads in the background were ended: the time limit of their run passed";
-        runlog_error(rt, run, notice, sizeof(notice) - 1);
+        runlog_verdict(rt, run, notice);
         run->doomed = s->any_doomed = true;
     }
 }
@@ -421,7 +423,7 @@ static KhronosStep after(KhronosRuntime *rt, int result)
     runlog_notice(rt);
     if (rt->broken)
         return KHRONOS_IDLE;
-    return has_work(rt) ? KHRONOS_READY : KHRONOS_IDLE;
+    return has_work(rt) || rt->scheduler.unsettled ? KHRONOS_READY : KHRONOS_IDLE;
 }
 
 KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
@@ -434,7 +436,7 @@ KhronosStep khronos_step(KhronosRuntime *rt, luau_Fibers *fibers)
     s->now_ns = rt->clock ? rt->clock(rt->clock_userdata) : s->turn_start_ns;
     s->turn_order = s->order;
     check_deadlines(rt);
-    if (rt->broken || (!has_work(rt) && !s->runs))
+    if (rt->broken || (!has_work(rt) && !s->runs && !s->unsettled))
         return after(rt, LUAU_DONE);
     luau_setslice(rt->L, rt->limits->slice_ns);
     return after(rt, luau_run(fibers, rt->L, runtime_turn, rt));
@@ -445,7 +447,7 @@ uint64_t khronos_due_ns(const KhronosRuntime *rt)
     const Scheduler *s = &rt->scheduler;
     if (rt->broken)
         return 0;
-    if (rt->submitted || s->ready.first || s->any_doomed)
+    if (rt->submitted || s->ready.first || s->any_doomed || s->unsettled)
         return 1;
     const Task *timer = timers_first(s);
     uint64_t due = timer ? timer->due_ns : UINT64_MAX;

@@ -92,7 +92,9 @@ typedef struct Scheduler {
     uint64_t cpu_mark_ns;   /* when the outermost resume began */
     uint64_t errors;        /* in background tasks */
     bool any_doomed;
-    bool charged; /* for a task that then could not be made: the next one is paid for */
+    bool unsettled; /* the last turn ended for want of time: whether threads wait in vain was not
+                       looked at */
+    bool charged;   /* for a task that then could not be made: the next one is paid for */
 } Scheduler;
 
 /* ---- lists and timers ---- */

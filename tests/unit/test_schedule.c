@@ -561,8 +561,22 @@ static void test_notices_of_what_was_cut(void **state)
     sched_source(b, "t", "for i = 1, 5 do print(i) end task.wait(0.5) print('x')");
     sched_finish(b);
     strbuf_clear(&b->printed);
-    b->limits.log_lines_per_second = 100;
-    sched_clean(b);
+    /* Why the host ended a thread is said however much the guild logs, and so is what was cut. */
+    b->limits.log_lines_per_second = 1;
+    b->limits.wall_max_ns = CLOCK_NS_PER_S;
+    sched_source(b, "t", "task.spawn(function() while true do print('x') task.wait(0.1) end end)");
+    sched_finish(b);
+    const char *verdict = "E threads in the background were ended: the time limit of their run "
+                          "passed\n";
+    assert_non_null(strstr(b->printed.data, verdict));
+    strbuf_clear(&b->printed);
+    sched_renew(b);
+    sched_source(b, "t",
+                 "task.defer(function() print(1) print(2) local t = {} "
+                 "while true do t[#t + 1] = ('x'):rep(1000) .. #t end end)");
+    sched_finish(b);
+    sched_printed(b, "1\nE memory limit of 20 MiB exceeded\n"
+                     "W [1 lines with 1 bytes dropped: more than 1 lines a second]\n");
 }
 
 int main(void)

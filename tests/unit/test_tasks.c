@@ -400,6 +400,16 @@ static void test_stuck(void **state)
     sched_ended(b, "one error: the template yielded, and nothing would ever resume it\n"
                    "two error: the template yielded, and nothing would ever resume it\n");
     sched_clean(b);
+    /* Nor is it forgotten when the slice was used up just then. */
+    b->limits.slice_ns = 1;
+    for (int i = 0; i < 3; i++)
+        sched_source(b, "slow", "coroutine.yield()");
+    for (int i = 0; i < 12 && khronos_due_ns(b->rt) == 1; i++)
+        sched_step(b);
+    sched_ended(b, "slow error: the template yielded, and nothing would ever resume it\n"
+                   "slow error: the template yielded, and nothing would ever resume it\n"
+                   "slow error: the template yielded, and nothing would ever resume it\n");
+    sched_clean(b);
 }
 
 static void test_deep_spawns(void **state)
