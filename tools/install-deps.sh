@@ -13,7 +13,7 @@ set -euo pipefail
 packages_of() {
     case $1 in
     build) echo gcc libc6-dev make meson ninja-build pkg-config python3 curl \
-        libcmocka-dev libmicrohttpd-dev libuv1-dev ;;
+        libcmocka-dev libmicrohttpd-dev libuv1-dev libsqlite3-dev zlib1g-dev libssl-dev tzdata ;;
     clang) echo clang libclang-rt-14-dev ;;
     format) echo clang-format python3 ;;
     bench) echo lua5.4 luajit python3 ;;

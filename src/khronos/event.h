@@ -6,12 +6,10 @@
 #include <stddef.h>
 
 #include "base/jsonobject.h"
+#include "base/text.h"
 #include "luau/luau.h"
 
-typedef struct EventText {
-    const char *data; /* NULL: absent */
-    size_t length;
-} EventText;
+typedef Text EventText;
 
 /* All texts are borrowed from the text that was read, which must outlive the event. */
 typedef struct KhronosEvent {

@@ -17,7 +17,12 @@ enum KhronosTag {
     KHRONOS_TAG_CONTEXT = 1,
     KHRONOS_TAG_I64,
     KHRONOS_TAG_U64,
-    KHRONOS_TAG_CHUNK /* of @antiraid/luau */
+    KHRONOS_TAG_CHUNK,     /* of @antiraid/luau */
+    KHRONOS_TAG_KV,        /* ctx.KV */
+    KHRONOS_TAG_TEMPLATES, /* ctx.Templates */
+    KHRONOS_TAG_TIMEZONE,  /* these three: datetime.h */
+    KHRONOS_TAG_DATETIME,
+    KHRONOS_TAG_TIMEDELTA,
 };
 
 /* Sets the metatables of both kinds in a VM whose heap becomes an image. */

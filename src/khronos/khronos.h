@@ -35,11 +35,15 @@ typedef struct KhronosLimits {
     uint64_t slice_ns;       /* before it is parked */
     size_t result_max_bytes; /* JSON */
     int tasks_max;           /* live tasks (task.spawn, defer, delay, wait) */
+    int calls_max;           /* calls under way (KhronosCall); their bytes: CALLS_BYTES_MAX */
     int log_lines_per_second;
     size_t log_line_max_bytes;
     size_t log_kept_max_bytes; /* of one execution, for who asked to have them */
     int mailbox_max;           /* actions waiting or under way (src/worker counts them) */
 } KhronosLimits;
+
+enum { CALLS_MAX_DEFAULT = 64 };
+#define CALLS_BYTES_MAX ((size_t)8 << 20)
 
 void khronos_default_limits(KhronosLimits *limits);
 
@@ -169,6 +173,46 @@ KhronosTicket khronos_ticket(lua_State *L); /* [e] tasks_max; not yieldable */
 int khronos_wait(lua_State *L, KhronosTicket ticket);
 bool khronos_wake(KhronosRuntime *rt, KhronosTicket ticket, int (*push)(lua_State *L, void *arg),
                   void (*drop)(void *arg), void *arg);
+
+/* ---- Calls ----
+ * What a template wants of the world outside (its guild's data, ...), on its way there and back.
+ * Made by a native in memory outside the VM, given to the runtime by khronos_call, taken from it
+ * after steps by the runtime's owner, answered by some service, and given back to the runtime
+ * (khronos_answer), where `push` hands the answer to the Luau thread that waits. Calls under way
+ * are bounded (calls_max), in number and in bytes; past that khronos_call raises. */
+typedef struct KhronosCall KhronosCall;
+
+/* What a kind of call can do. Never a pointer into a VM, so that calls can go to other processes
+ * and come back. */
+typedef struct KhronosCallKind {
+    int number; /* names the kind in another process of the same program */
+    /* On the VM's fiber: pushes the native's results, or raises. */
+    int (*push)(lua_State *L, KhronosCall *call);
+    void (*drop)(KhronosCall *call); /* frees it; any thread */
+    /* Nobody could or would do it: it is answered with that text as its error. */
+    void (*refuse)(KhronosCall *call, const char *text);
+    /* To another process, which makes a call of its own from the bytes (WorkerCalls.read), and
+     * back. */
+    void (*put_request)(const KhronosCall *call, Strbuf *out);
+    void (*put_answer)(const KhronosCall *call, Strbuf *out);
+    bool (*read_answer)(KhronosCall *call, const char *bytes, size_t length); /* false: bad */
+} KhronosCallKind;
+
+struct KhronosCall {
+    const KhronosCallKind *kind;
+    uint64_t guild_id;    /* khronos_call's, with ticket */
+    KhronosTicket ticket; /* unique beyond this VM: an answer never meets another VM's thread */
+    size_t bytes;         /* of memory, both ways as far as is known; the native's to fill in */
+    void *owner;          /* of whoever has it at the moment */
+    KhronosCall *next;    /* likewise */
+};
+/* The native ends with `return khronos_call(L, call)`. Takes the call. [e]: not yieldable, too many
+ * tasks or calls. */
+int khronos_call(lua_State *L, KhronosCall *call);
+/* One that was made since; NULL: none. Whoever takes it answers it. */
+KhronosCall *khronos_take_call(KhronosRuntime *rt);
+/* Takes the call, whose answer is in it; false: nobody waits for it any more. */
+bool khronos_answer(KhronosRuntime *rt, KhronosCall *call);
 
 /* ---- For natives of this layer and of plugins ---- */
 KhronosRuntime *khronos_of(lua_State *L);

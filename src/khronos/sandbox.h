@@ -28,6 +28,10 @@ typedef struct KhronosPlugin {
     const char *namespace_name; /* "@antiraid" */
     const char *name;
     void (*open)(lua_State *L); /* pushes the module's table; runs while the image is built */
+    /* `ctx.FIELD` is what this native returns when it is called with the context; NULL: the plugin
+     * adds nothing to contexts. */
+    const char *context_field;
+    lua_CFunction context_value;
 } KhronosPlugin;
 
 /* Immutable, reference counted, any thread. */

@@ -79,6 +79,8 @@ typedef enum DispatchOutcome {
     DISPATCH_VM_BROKEN,      /* lost before it started: may be sent again */
     DISPATCH_NOT_FOUND,      /* no template (cancel: execution) of that name */
     DISPATCH_SHUTTING_DOWN,
+    DISPATCH_UNAVAILABLE, /* the templates cannot be had now: `message` says why; may be sent again
+                           */
     DISPATCH_NO_MEMORY
 } DispatchOutcome;
 const char *dispatch_outcome_name(DispatchOutcome outcome); /* "return_timeout" */
@@ -108,6 +110,7 @@ typedef struct DispatchResult {
     DispatchOutcome outcome;
     bool duplicate;          /* the event id was seen before: this is about the first one's run */
     uint64_t retry_after_ms; /* 0: nothing to say */
+    const char *message;     /* of DISPATCH_UNAVAILABLE */
     uint64_t guild_id;
     EventText event_id; /* as the templates see it; absent: none given, and nothing ran */
     const DispatchExecution *executions; /* in the order of the templates' names */
@@ -122,6 +125,7 @@ typedef struct DispatchRequest {
     EventText target;            /* name of the one template to run; absent: all that match */
     const KhronosCaller *caller; /* NULL: nothing special */
     bool keep_logs;
+    bool again; /* runs even if the event id was seen: the same occasion, told once more */
     /* 0: complete as soon as the guild has taken it. Outcome DISPATCH_DONE if it happens to be done
      * by then. */
     uint64_t wait_ms;

@@ -16,6 +16,8 @@ typedef struct StrategyOps {
     void (*submit)(Strategy *strategy, LuaVmAction *action);
     /* See worker_begin. */
     WorkerBegun (*begin)(WorkerSeat *seat, LuaVmAction *action);
+    /* See worker_answer. */
+    void (*answer)(Strategy *strategy, KhronosCall *call);
     /* From now on actions are refused; waits until all taken ones are done. False: time is up. */
     bool (*drain)(Strategy *strategy, uint64_t timeout_ns);
     /* Refuses, stops what runs, completes everything, ends the threads, frees the strategy. */

@@ -1,19 +1,39 @@
-/* template_source.h: where a guild's templates come from: a folder (templates.h), later a store. */
+/* template_source.h: where a guild's templates come from: a folder (templates.h), the store
+ * (store_templates.h), or both. */
 #ifndef WORKER_TEMPLATE_SOURCE_H
 #define WORKER_TEMPLATE_SOURCE_H
 
 #include "khronos/template.h"
 
+enum { TEMPLATES_PER_GUILD_MAX = 64 };
+
+/* A question about templates. The asker fills the first part and keeps it until the answer is
+ * there. */
+typedef struct TemplateLookup TemplateLookup;
+struct TemplateLookup {
+    uint64_t guild_id;
+    Text name; /* the one of that name; absent: all that match the event */
+    const KhronosEvent *event;
+    void (*complete)(TemplateLookup *lookup); /* any thread, once, unless look_up returned true */
+    void *userdata;
+
+    /* Retained for the asker, in the order of their names. By name: one or none. The array is
+     * malloc'd and the asker's to free (template_lookup_free does both). */
+    KhronosTemplate **found;
+    int count;
+    bool failed;       /* the store cannot say now; or no memory */
+    char message[160]; /* then: why, for whoever asked */
+
+    TemplateLookup *next; /* the source's */
+};
+
 typedef struct TemplateSource {
-    /* The current version, retained for the caller; NULL: there is none of that name. Any thread.
-     */
-    KhronosTemplate *(*get)(void *self, uint64_t guild_id, const char *name, size_t length);
-    /* The guild's templates that match the event, retained, in the order of their names; at most
-     * max. Returns how many. Any thread. */
-    int (*match)(void *self, uint64_t guild_id, const KhronosEvent *event, KhronosTemplate **out,
-                 int max);
+    /* True: answered at once, `complete` is not called. False: it will be. Any thread. */
+    bool (*look_up)(void *self, TemplateLookup *lookup);
     void *self;
 } TemplateSource;
-enum { TEMPLATES_PER_GUILD_MAX = 64 };
+
+/* Releases what was found. */
+void template_lookup_free(TemplateLookup *lookup);
 
 #endif

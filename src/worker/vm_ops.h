@@ -22,6 +22,8 @@ typedef struct VmOps {
     int (*tasks)(void *vm);
     bool (*cancel)(void *vm, const char *id);
     void (*break_all)(void *vm, KhronosStatus status, const char *message);
+    KhronosCall *(*take_call)(void *vm);
+    bool (*answer)(void *vm, KhronosCall *call);
     void (*setlimits)(void *vm, const KhronosLimits *limits);
     void (*clear_cache)(void *vm);
     void (*account)(void *vm, luau_Account *account);

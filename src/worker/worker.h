@@ -35,11 +35,25 @@ const char *worker_strategy_name(WorkerStrategy strategy); /* "thread-pool" */
 bool worker_strategy_parse(const char *name, WorkerStrategy *strategy);
 
 /* A VM changed its state. Called without locks on the thread that runs the guild; must not block.
- */
+ * reason: with VM_BROKEN, why; with VM_INITIALIZING and VM_HEALTHY, why the VM before this one
+ * broke, VM_NOT_BROKEN if there was none. */
 typedef struct WorkerObserver {
     void (*state)(void *userdata, VmHandle vm, VmState state, VmBrokenReason reason);
     void *userdata;
 } WorkerObserver;
+
+/* Who does what templates ask for (KhronosCall). */
+typedef struct WorkerCalls {
+    /* Takes the call and answers it exactly once with worker_answer, on any thread, perhaps before
+     * it returns. Must not block. NULL: calls are refused. Called without locks, on the thread that
+     * runs the guild; process-pool: in the parent, which has checked that the guild is the child's.
+     */
+    void (*take)(void *userdata, KhronosCall *call);
+    /* A call from bytes of its kind's put_request; guild_id and ticket are filled in by the caller.
+     * NULL: bad, or no memory. */
+    KhronosCall *(*read)(void *userdata, int kind, const char *bytes, size_t length);
+    void *userdata;
+} WorkerCalls;
 
 typedef struct WorkerOptions {
     WorkerStrategy strategy;
@@ -58,6 +72,7 @@ typedef struct WorkerOptions {
                                 killed; one that starts has six times as long; 0: never */
     KhronosLog log;
     WorkerObserver observer; /* state NULL: none */
+    WorkerCalls calls;
     KhronosSandbox *sandbox; /* retained */
     const VmOps *vm_ops;     /* NULL: the real runtime over sandbox and log */
 } WorkerOptions;
@@ -90,6 +105,12 @@ typedef enum WorkerBegun {
 } WorkerBegun;
 WorkerBegun worker_begin(WorkerSeat *seat, LuaVmAction *action);
 void worker_post(WorkerSeat *seat, LuaVmAction *action);
+/* The call's answer is in it: the Luau thread that waits for it goes on. Takes the call; one that
+ * nobody waits for any more is dropped. Any thread, until worker_stop is called: whoever takes
+ * calls stops (answering or refusing what is left) between worker_drain and worker_stop; a call
+ * that is made after that goes to `take` all the same, and is dropped by the worker when it was
+ * refused. */
+void worker_answer(Worker *worker, KhronosCall *call);
 /* Refuses new actions and waits for the taken ones; false if they did not finish in time. */
 bool worker_drain(Worker *worker, uint64_t timeout_ns);
 /* Ends everything: what still runs is stopped (KHRONOS_BROKEN), what waits is completed as
