@@ -50,7 +50,7 @@ enum { BLOCK_FIRST_BYTES = 1 << 10, BLOCK_BYTES_MAX = 64 << 10, ALIGNMENT = 16 }
 
 typedef struct Block Block;
 struct Block {
-    Block *next; /* made before it */
+    Block *next;
     size_t used, size;
     _Alignas(ALIGNMENT) unsigned char bytes[];
 };
@@ -85,7 +85,7 @@ StoreRequest *store_request_new(StoreOp op, uint64_t guild_id)
 
 void store_request_free(StoreRequest *request)
 {
-    /* The request lies in the block that was made first, which is the last of the list. */
+    /* The request lies in one of them. */
     for (Block *block = request ? request->blocks : NULL, *next; block; block = next) {
         next = block->next;
         free(block);
@@ -99,14 +99,22 @@ void *store_request_alloc(StoreRequest *request, size_t size)
         return NULL;
     size_t wanted = (size + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
     if (wanted > block->size - block->used) {
-        /* Blocks double up to a bound; what is large has one of just its size. */
+        /* Blocks double up to a bound. What is large has one of just its size, behind the one that
+         * still has room. */
         size_t room = block->size * 2 < BLOCK_BYTES_MAX ? block->size * 2 : BLOCK_BYTES_MAX;
-        Block *fresh = block_new(wanted > room / 2 ? wanted : room);
+        bool large = wanted > room / 4;
+        Block *fresh = block_new(large ? wanted : room);
         if (!fresh)
             return NULL;
         request->bytes += sizeof(Block) + fresh->size;
-        fresh->next = block;
-        request->blocks = block = fresh;
+        if (large) {
+            fresh->next = block->next;
+            block->next = fresh;
+        } else {
+            fresh->next = block;
+            request->blocks = fresh;
+        }
+        block = fresh;
     }
     void *memory = block->bytes + block->used;
     block->used += wanted;
