@@ -245,6 +245,7 @@ struct StoreRequest {
     int64_t next_ms; /* STORE_NO_TIME: nothing is to come */
 
     StoreRequest *queue_next; /* the store's */
+    uint64_t submitted_ns;    /* likewise: of the monotonic clock */
     void *blocks;             /* its memory */
     size_t bytes;             /* of it */
 };
