@@ -216,7 +216,7 @@ struct StoreRequest {
     Text name;
     uint32_t version;
     int64_t if_version; /* the version that must be current; 0: there must be none; below 0: any */
-    const StoreTemplate *save;
+    const StoreTemplate *save; /* name, enabled, description, events, capabilities, files */
     const StoreSchedule *schedule;
     int64_t id;
     int64_t now_ms;
@@ -245,11 +245,12 @@ struct StoreRequest {
     int64_t next_ms; /* STORE_NO_TIME: nothing is to come */
 
     StoreRequest *queue_next; /* the store's */
+    uint64_t submitted_ns;    /* likewise: of the monotonic clock */
     void *blocks;             /* its memory */
     size_t bytes;             /* of it */
 };
 
-/* NULL: no memory. */
+/* All zero, but any version will do (if_version). NULL: no memory. */
 StoreRequest *store_request_new(StoreOp op, uint64_t guild_id);
 void store_request_free(StoreRequest *request); /* NULL is fine */
 /* Memory that lives with the request, zeroed; NULL: none. */
@@ -257,8 +258,11 @@ void *store_request_alloc(StoreRequest *request, size_t size);
 /* A copy with a NUL behind it; data NULL: none was to be had (unless source was absent). */
 Text store_request_text(StoreRequest *request, Text source);
 Text *store_request_texts(StoreRequest *request, const Text *sources, int count);
-/* Forgets what came out, so that it can be submitted again. */
+/* Forgets what came out; store_submit does it, too. What came out keeps its memory. */
+void store_request_reset(StoreRequest *request);
+/* The same, and has it fail. The message (NULL: none) is copied. */
 void store_request_fail(StoreRequest *request, StoreStatus status, const char *message);
+/* Goes to the writer. */
 bool store_op_writes(const StoreRequest *request);
 
 /* As bytes, for a way over a process boundary: what goes in, and what came out. put: appends. read:
