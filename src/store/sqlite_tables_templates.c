@@ -42,10 +42,9 @@ const char sqlite_tables_templates[] =
 
     "CREATE TABLE template_files ("
     " version_id INTEGER NOT NULL,"
-    " position INTEGER NOT NULL," /* in the order in which they were saved */
     " path TEXT NOT NULL,"
     " content_id INTEGER NOT NULL,"
-    " PRIMARY KEY (version_id, position)) STRICT, WITHOUT ROWID;"
+    " PRIMARY KEY (version_id, path)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX template_files_content ON template_files (content_id);"
 
     "CREATE TABLE template_contents ("

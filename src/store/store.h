@@ -55,8 +55,10 @@ enum {
     STORE_ATOMIC_MAX = 64, /* operations */
     STORE_EXPIRY_ATTEMPTS_MAX = 12,
     STORE_TEMPLATES_MAX = 64, /* a guild */
+    STORE_VERSIONS_MAX = 100, /* a template */
     STORE_NAME_MAX = 64
 };
+#define STORE_TEMPLATES_BYTES_MAX ((int64_t)64 << 20) /* a guild, all versions */
 #define STORE_NO_TIME INT64_MIN /* none */
 
 /* ---- Key-value data ---------------------------------------------------------------------------
@@ -112,7 +114,13 @@ typedef struct StoreKvOp {
  *
  * Guild 0 holds those that every guild has, unless it has one of that name itself. A save makes a
  * version, with the number after the highest there ever was of that name; versions never change.
- * Who saves has checked everything that needs a compiler. */
+ * Who saves has checked everything that needs a compiler. A save that changes nothing makes no
+ * version and comes back with the current one.
+ *
+ * Old versions are dropped, the oldest first and never a current one, when a template has more than
+ * STORE_VERSIONS_MAX, or when those of a guild take more than STORE_TEMPLATES_BYTES_MAX together (a
+ * file that several versions have counts once). When the current ones alone take more, a save is
+ * STORE_TOO_MANY; not for guild 0. */
 
 typedef struct StoreFile {
     Text path, source;
