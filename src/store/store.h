@@ -274,7 +274,8 @@ void store_request_fail(StoreRequest *request, StoreStatus status, const char *m
 bool store_op_writes(const StoreRequest *request);
 
 /* As bytes, for a way over a process boundary: what goes in, and what came out. put: appends. read:
- * checks every bound; NULL or false: bad, or no memory. Only STORE_KV to STORE_KV_SCOPES and
+ * checks every bound, and that values are JSON; NULL or false: bad, or no memory (the request that
+ * the answer was for has then failed). Texts are copied. Only STORE_KV to STORE_KV_SCOPES and
  * STORE_LIST to STORE_ACTIVATE (what templates may ask for). (store_codec.c) */
 void store_put_request(Strbuf *out, const StoreRequest *request);
 StoreRequest *store_read_request(const char *bytes, size_t length);
