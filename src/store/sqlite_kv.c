@@ -63,9 +63,9 @@ static bool leap(Kv *kv, Text key, Text scope, int64_t *id)
         return sqlite_refuse(kv->request, STORE_TOO_MANY,
                              "too many records have the key in some of these scopes: give all the "
                              "scopes of the record that is meant, or its id");
-    sqlite3_stmt *s =
-        prepare(kv, "SELECT id FROM kv_scope WHERE guild_id = ?1 AND scope = ?2 AND key = ?3"
-                    " AND id >= ?4 ORDER BY id LIMIT 1");
+    sqlite3_stmt *s = prepare(
+        kv, "SELECT id FROM kv_scope WHERE guild_id = ?1 AND scope = ?2 AND key = ?3"
+            " AND id >= ?4 ORDER BY id LIMIT 1");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, (int64_t)kv->request->guild_id);
@@ -96,8 +96,8 @@ static bool find_oldest(Kv *kv, Text key, const SqliteScopes *scopes, int64_t *f
 
 /* record->id is 0 if there is none. *scopes is filled unless it goes by id. exact: no other scopes
  * than those given. */
-static bool find(Kv *kv, const StoreKvOp *op, bool exact, SqliteScopes *scopes,
-                 StoreRecord *record, int64_t *bytes)
+static bool find(Kv *kv, const StoreKvOp *op, bool exact, SqliteScopes *scopes, StoreRecord *record,
+                 int64_t *bytes)
 {
     const StoreSelector *which = &op->which;
     bool with_value = op->kind == STORE_KV_GET;
@@ -200,10 +200,10 @@ static bool insert_record(Kv *kv, StoreKvOp *op, const SqliteScopes *scopes)
     int64_t bytes = (int64_t)op->value.length +
                     bytes_around(op->which.key, scopes->texts, scopes->count);
     int64_t expires_ms = op->expires == STORE_SET ? op->expires_ms : STORE_NO_TIME;
-    sqlite3_stmt *s =
-        prepare(kv, "INSERT INTO kv (guild_id, key, scopes, bytes, created_ms, updated_ms,"
-                    " expires_ms, sequence, due_ms, resume, value)"
-                    " VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?6, ?8, ?9)");
+    sqlite3_stmt *s = prepare(
+        kv, "INSERT INTO kv (guild_id, key, scopes, bytes, created_ms, updated_ms,"
+            " expires_ms, sequence, due_ms, resume, value)"
+            " VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?6, ?8, ?9)");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, (int64_t)kv->request->guild_id);
@@ -228,8 +228,8 @@ static bool update_value(Kv *kv, const StoreKvOp *op, int64_t old_bytes)
     const StoreRecord *record = &op->record;
     int64_t bytes = (int64_t)op->value.length +
                     bytes_around(record->key, record->scopes, record->scope_count);
-    sqlite3_stmt *s =
-        prepare(kv, "UPDATE kv SET value = ?2, bytes = ?3, updated_ms = ?4 WHERE id = ?1");
+    sqlite3_stmt *s = prepare(
+        kv, "UPDATE kv SET value = ?2, bytes = ?3, updated_ms = ?4 WHERE id = ?1");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, record->id);

@@ -121,8 +121,8 @@ static bool read_identity(StoreRequest *request, sqlite3_stmt *statement, int co
     while (good && place < copy + length)
         good = count < STORE_SCOPES_MAX && next_scope(&place, copy + length, &scopes[count++]);
     if (!good || count == 0)
-        return sqlite_refuse(request, STORE_CORRUPT, "the scopes of record %" PRId64
-                             " cannot be read", record->id);
+        return sqlite_refuse(request, STORE_CORRUPT,
+                             "the scopes of record %" PRId64 " cannot be read", record->id);
     record->scopes = store_request_alloc(request, (size_t)count * sizeof *scopes);
     if (record->scopes == NULL)
         return sqlite_refuse(request, STORE_NO_MEMORY, "no memory for a record's scopes");
@@ -164,13 +164,13 @@ bool sqlite_record_get(SqliteConnection *c, StoreRequest *request, uint64_t guil
                        bool with_value, StoreRecord *record, int64_t *bytes)
 {
     *record = (StoreRecord){.expires_ms = STORE_NO_TIME};
-    sqlite3_stmt *s =
-        with_value ? sqlite_statement(c, request,
-                                      "SELECT " SQLITE_RECORD_COLUMNS
-                                      ", value FROM kv WHERE id = ?1 AND guild_id = ?2")
-                   : sqlite_statement(c, request,
-                                      "SELECT " SQLITE_RECORD_COLUMNS
-                                      " FROM kv WHERE id = ?1 AND guild_id = ?2");
+    sqlite3_stmt *s = with_value
+                          ? sqlite_statement(c, request,
+                                             "SELECT " SQLITE_RECORD_COLUMNS
+                                             ", value FROM kv WHERE id = ?1 AND guild_id = ?2")
+                          : sqlite_statement(c, request,
+                                             "SELECT " SQLITE_RECORD_COLUMNS
+                                             " FROM kv WHERE id = ?1 AND guild_id = ?2");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, id);
