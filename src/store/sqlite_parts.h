@@ -112,8 +112,6 @@ bool sqlite_migrate(SqliteConnection *c, StoreStatus *status, char *error, size_
 
 /* Runs the operation of the request. Its statements are released. */
 void sqlite_perform(SqliteConnection *c, StoreRequest *request);
-/* Forgets what came out, so that it can be performed again. */
-void sqlite_forget_answer(StoreRequest *request);
 /* A failure of the machine and not of the request: another try might meet another. */
 bool sqlite_is_trouble(StoreStatus status);
 /* Counts the requests of the chain and completes them: they are not the store's any more. */
@@ -124,6 +122,8 @@ bool sqlite_start_writer(SqliteStore *store); /* sqlite_writer.c */
 bool sqlite_note_files(SqliteStore *store);
 bool sqlite_start_reader(SqliteReader *reader); /* sqlite_reader.c */
 bool sqlite_check(Store *base, Strbuf *report); /* sqlite_admin.c */
+/* Queries that give a line of text for each thing that does not add up. NULL at the end. */
+extern const char *const sqlite_sums[]; /* sqlite_sums.c */
 bool sqlite_backup(Store *base, const char *path, char *error, size_t error_size);
 /* So that a new name outlives a loss of power. (sqlite_open.c) */
 void sqlite_sync_folder(const char *path);
