@@ -69,8 +69,10 @@ bool sqlite_check(Store *base, Strbuf *report)
     sound &= check_references(&c, report);
     /* One snapshot: what is written meanwhile must not make sums differ from their parts. */
     sqlite_run(&c, "BEGIN");
-    for (int i = 0; sqlite_sums[i]; i++)
-        sound &= report_rows(&c, sqlite_sums[i], "sums: ", NULL, report);
+    for (int i = 0; sqlite_sums_kv[i]; i++)
+        sound &= report_rows(&c, sqlite_sums_kv[i], "sums: ", NULL, report);
+    for (int i = 0; sqlite_sums_templates[i]; i++)
+        sound &= report_rows(&c, sqlite_sums_templates[i], "sums: ", NULL, report);
     sqlite_run(&c, "ROLLBACK");
     sqlite_disconnect(&c);
     return sound;

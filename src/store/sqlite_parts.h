@@ -122,8 +122,6 @@ bool sqlite_start_writer(SqliteStore *store); /* sqlite_writer.c */
 bool sqlite_note_files(SqliteStore *store);
 bool sqlite_start_reader(SqliteReader *reader); /* sqlite_reader.c */
 bool sqlite_check(Store *base, Strbuf *report); /* sqlite_admin.c */
-/* Queries that give a line of text for each thing that does not add up. NULL at the end. */
-extern const char *const sqlite_sums[]; /* sqlite_sums.c */
 bool sqlite_backup(Store *base, const char *path, char *error, size_t error_size);
 /* So that a new name outlives a loss of power. (sqlite_open.c) */
 void sqlite_sync_folder(const char *path);

@@ -247,8 +247,11 @@ static void test_group_commit(void **state)
     assert_in_range(after.commits - before.commits, 1, 5);
     assert_true(after.write_ns > 0);
     /* One after the other: a commit each. */
-    for (int i = 0; i < 10; i++)
-        assert_int_equal(kv_put(store, 1, "a", "1"), STORE_OK);
+    for (int i = 0; i < 10; i++) {
+        char value[32];
+        snprintf(value, sizeof(value), "%d", i);
+        assert_int_equal(kv_put(store, 1, "a", value), STORE_OK);
+    }
     store_stats(store, &before);
     assert_int_equal(before.commits - after.commits, 10);
     /* Reads make none, and neither does a write that has nothing to do. */
