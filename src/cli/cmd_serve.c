@@ -167,7 +167,7 @@ static bool start(Service *service, ServeOptions *options, char *error, size_t e
         return false;
     dispatcher_default_options(&dispatcher);
     dispatcher_use_worker(&dispatcher, service->worker);
-    dispatcher.templates = templates_source(options->api.templates);
+    dispatcher.templates = options->api.templates;
     service->dispatcher = dispatcher_new(&dispatcher);
     if (!service->dispatcher) {
         snprintf(error, error_size, "not enough memory");
@@ -196,7 +196,8 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     TemplateCache *templates = templates_open(sandbox, options->templates, error, sizeof(error));
     if (templates && options->worker.strategy == WORKER_PROCESS_POOL)
         templates_keepsources(templates); /* they are sent to the processes */
-    options->api.templates = templates;
+    if (templates)
+        options->api.templates = templates_source(templates);
     options->api.limits = &options->worker.limits;
     bool started = templates && start(&service, options, error, sizeof(error));
     if (started) {
