@@ -625,13 +625,21 @@ void templates_keepsources(TemplateCache *cache)
     pthread_mutex_unlock(&cache->lock);
 }
 
-/* The current version of that name, if there is one. */
-static void get_locked(TemplateCache *cache, TemplateLookup *lookup)
+static KhronosTemplate *get_locked(TemplateCache *cache, const char *name, size_t length)
 {
     int place;
-    Slot *slot = find_slot(cache, lookup->name.data, lookup->name.length, &place);
-    if (slot && slot->current)
-        lookup->found[lookup->count++] = template_retain(slot->current);
+    Slot *slot = find_slot(cache, name, length, &place);
+    return slot && slot->current ? template_retain(slot->current) : NULL;
+}
+
+KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length)
+{
+    pthread_mutex_lock(&cache->lock);
+    if (changed(cache))
+        scan(cache);
+    KhronosTemplate *t = get_locked(cache, name, length);
+    pthread_mutex_unlock(&cache->lock);
+    return t;
 }
 
 static void match_locked(TemplateCache *cache, TemplateLookup *lookup)
@@ -654,10 +662,12 @@ static bool look_up(void *self, TemplateLookup *lookup)
     pthread_mutex_lock(&cache->lock);
     if (changed(cache))
         scan(cache);
-    if (lookup->name.data)
-        get_locked(cache, lookup);
-    else
+    if (lookup->name.data) {
+        lookup->found[0] = get_locked(cache, lookup->name.data, lookup->name.length);
+        lookup->count = lookup->found[0] != NULL;
+    } else {
         match_locked(cache, lookup);
+    }
     pthread_mutex_unlock(&cache->lock);
     return true;
 }

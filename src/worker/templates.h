@@ -31,6 +31,8 @@ void templates_close(TemplateCache *cache); /* NULL is fine */
 /* From now on templates keep their sources (template_keepsources). Right after templates_open: it
  * loads them again, as the same versions. */
 void templates_keepsources(TemplateCache *cache);
+/* The current version, retained for the caller; NULL: there is none of that name. */
+KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length);
 /* Answers at once, for every guild alike. The cache must outlive it. */
 TemplateSource templates_source(TemplateCache *cache);
 int templates_count(TemplateCache *cache);
