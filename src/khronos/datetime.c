@@ -99,18 +99,19 @@ const TimeDelta *timedelta_of(lua_State *L, int index)
 
 void timezone_push(lua_State *L, const Zone *zone)
 {
-    Timezone *timezone = lua_newuserdatatagged(L, sizeof(*timezone), KHRONOS_TAG_TIMEZONE);
-    timezone->zone = zone;
+    Timezone *self = lua_newuserdatatagged(L, sizeof(*self), KHRONOS_TAG_TIMEZONE);
+    self->zone = zone;
 }
 
-static bool is_second_in_range(int64_t seconds)
+bool datetime_isvalid(Nanos at, const Zone *zone)
 {
-    return seconds >= DATETIME_MIN_S && seconds <= DATETIME_MAX_S;
-}
-
-static bool is_in_range(Nanos at)
-{
-    return at >= DATETIME_MIN_S * NANOS_PER_S && at < (DATETIME_MAX_S + 1) * NANOS_PER_S;
+    ZoneTime time;
+    if (at < DATETIME_MIN_S * NANOS_PER_S || at >= (DATETIME_MAX_S + 1) * NANOS_PER_S)
+        return false;
+    int64_t seconds = nanos_floor(at, NANOS_PER_S, NULL);
+    timezone_at(zone, seconds, &time);
+    int64_t local = seconds + time.offset_s;
+    return local >= DATETIME_MIN_S && local <= DATETIME_MAX_S;
 }
 
 static void push_moment(lua_State *L, Nanos at, const Zone *zone)
@@ -122,14 +123,7 @@ static void push_moment(lua_State *L, Nanos at, const Zone *zone)
 
 void datetime_push(lua_State *L, Nanos at, const Zone *zone)
 {
-    bool fits = is_in_range(at);
-    if (fits && zone != timezone_utc()) {
-        ZoneTime time;
-        int64_t seconds = nanos_floor(at, NANOS_PER_S, NULL);
-        timezone_at(zone, seconds, &time);
-        fits = is_second_in_range(seconds + time.offset_s);
-    }
-    if (!fits)
+    if (!datetime_isvalid(at, zone))
         luaL_error(L, "out of the range of DateTime, the years -9999 to 9999");
     push_moment(L, at, zone);
 }

@@ -43,6 +43,8 @@ const Timezone *timezone_of(lua_State *L, int index);
 const DateTime *datetime_of(lua_State *L, int index);
 const TimeDelta *timedelta_of(lua_State *L, int index);
 void timezone_push(lua_State *L, const Zone *zone); /* [m] */
+/* Is it, and what clocks show then, within the years? */
+bool datetime_isvalid(Nanos at, const Zone *zone);
 /* Raises when the moment, or what clocks show then, is beyond the years. [e] */
 void datetime_push(lua_State *L, Nanos at, const Zone *zone);
 void timedelta_push(lua_State *L, Nanos span); /* [e] likewise */

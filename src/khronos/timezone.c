@@ -121,19 +121,21 @@ static int find_transition(const ZoneRules *rules, int64_t utc_s)
 }
 
 /* Files tell the whole offset only: what is not daylight saving time is that of the nearest time
- * without, first before, then after. */
+ * without, first before, then after: where both were changed at once, the one before tells nothing.
+ */
 static int32_t dst_after(const ZoneRules *rules, int index)
 {
     const ZoneType *type = type_after(rules, index);
     if (!type->is_dst)
         return 0;
-    for (int i = index - 1; i >= -1; i--)
-        if (!type_after(rules, i)->is_dst)
-            return type->offset_s - type_after(rules, i)->offset_s;
-    for (int i = index + 1; i < rules->time_count; i++)
-        if (!type_after(rules, i)->is_dst)
-            return type->offset_s - type_after(rules, i)->offset_s;
-    return 0;
+    int before = index - 1, after = index + 1;
+    while (before >= -1 && type_after(rules, before)->is_dst)
+        before--;
+    if (before >= -1 && type_after(rules, before)->offset_s != type->offset_s)
+        return type->offset_s - type_after(rules, before)->offset_s;
+    while (after < rules->time_count && type_after(rules, after)->is_dst)
+        after++;
+    return after < rules->time_count ? type->offset_s - type_after(rules, after)->offset_s : 0;
 }
 
 /* ---- Yearly rules -----------------------------------------------------------------------------
