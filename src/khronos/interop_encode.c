@@ -8,6 +8,7 @@
 
 #include "base/base64.h"
 #include "base/jsontext.h"
+#include "khronos/datetime.h"
 #include "khronos/int64.h"
 #include "khronos/interop.h"
 #include "khronos/interop_stored.h"
@@ -159,6 +160,17 @@ static bool put_vector(Encoder *e, const Vector *vector)
     return true;
 }
 
+/* The value is on top of the stack. */
+static bool put_datetime(Encoder *e)
+{
+    char text[64];
+    int length = datetime_to_json(e->L, -1, text, sizeof(text));
+    if (length == 0)
+        return fail(e, "userdata has no JSON form");
+    strbuf_put(e->out, text, (size_t)length);
+    return true;
+}
+
 static bool put_userdata(Encoder *e, const Udata *userdata)
 {
     uint64_t bits = 0;
@@ -171,7 +183,7 @@ static bool put_userdata(Encoder *e, const Udata *userdata)
     else if (userdata->tag == KHRONOS_TAG_CONTEXT)
         return fail(e, "the context has no JSON form");
     else
-        return fail(e, "userdata has no JSON form");
+        return put_datetime(e);
     return true;
 }
 
