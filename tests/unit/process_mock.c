@@ -30,6 +30,7 @@ typedef struct Mock {
     LuaVmAction *current;
     bool started; /* current */
     bool cancelled, stopping;
+    KhronosCall *answer; /* to the call that is under way */
     IdMap guilds;
     WorkerStats stats;
 } Mock;
@@ -355,6 +356,16 @@ static WorkerBegun mock_begin(WorkerSeat *seat, LuaVmAction *action)
     return WORKER_NOT_NOW;
 }
 
+/* To a call that `call` made: its execution ends. */
+static void mock_answer(Strategy *strategy, KhronosCall *call)
+{
+    Mock *mock = (Mock *)strategy;
+    pthread_mutex_lock(&mock->lock);
+    mock->answer = call;
+    pthread_cond_broadcast(&mock->changed);
+    pthread_mutex_unlock(&mock->lock);
+}
+
 static bool mock_drain(Strategy *strategy, uint64_t timeout_ns)
 {
     (void)strategy;
@@ -389,7 +400,8 @@ static void mock_stats(Strategy *strategy, WorkerStats *stats)
 
 Strategy *process_mock_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {mock_submit, mock_begin, mock_drain, mock_stop, mock_stats};
+    static const StrategyOps ops = {mock_submit, mock_begin, mock_answer,
+                                    mock_drain,  mock_stop,  mock_stats};
     if (getenv(MOCK_REFUSE)) {
         snprintf(error, error_size, "it was told to fail");
         return NULL;
