@@ -12,6 +12,10 @@ typedef struct SqliteScopes {
     Text identity; /* what stands in kv.scopes; in the request's memory */
 } SqliteScopes;
 
+typedef struct SqliteUsage {
+    int64_t records, bytes;
+} SqliteUsage;
+
 /* What sqlite_record_read expects first in a row; the value may follow. */
 #define SQLITE_RECORD_COLUMNS                                                                      \
     "id, key, scopes, created_ms, updated_ms, expires_ms, resume, attempts, failed, bytes"
@@ -26,10 +30,13 @@ bool sqlite_scopes_read(StoreRequest *request, const Text *texts, int count, Sql
 bool sqlite_record_read(StoreRequest *request, sqlite3_stmt *statement, StoreRecord *record,
                         int64_t *bytes);
 /* The record of that id, if the guild has it; else record->id is 0. bytes may be NULL. */
-bool sqlite_record_get(SqliteConnection *c, StoreRequest *request, int64_t id, bool with_value,
-                       StoreRecord *record, int64_t *bytes);
-/* The record and what is known of it elsewhere. */
-bool sqlite_record_erase(SqliteConnection *c, StoreRequest *request, const StoreRecord *record,
-                         int64_t bytes);
+bool sqlite_record_get(SqliteConnection *c, StoreRequest *request, uint64_t guild_id, int64_t id,
+                       bool with_value, StoreRecord *record, int64_t *bytes);
+/* The record and all that is known of it elsewhere; `bytes` is what it counted for. */
+bool sqlite_record_erase(SqliteConnection *c, StoreRequest *request, uint64_t guild_id,
+                         const StoreRecord *record, int64_t bytes);
+/* Adds to what the guild uses; *now is what that then is. */
+bool sqlite_usage_add(SqliteConnection *c, StoreRequest *request, uint64_t guild_id,
+                      SqliteUsage change, SqliteUsage *now);
 
 #endif

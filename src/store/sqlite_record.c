@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/jsontext.h"
-#include "base/num.h"
 
 bool sqlite_refuse(StoreRequest *request, StoreStatus status, const char *format, ...)
 {
@@ -122,8 +121,8 @@ static bool read_identity(StoreRequest *request, sqlite3_stmt *statement, int co
     while (good && place < copy + length)
         good = count < STORE_SCOPES_MAX && next_scope(&place, copy + length, &scopes[count++]);
     if (!good || count == 0)
-        return sqlite_refuse(request, STORE_CORRUPT, "the scopes of record %" PRId64
-                             " cannot be read", record->id);
+        return sqlite_refuse(request, STORE_CORRUPT,
+                             "the scopes of record %" PRId64 " cannot be read", record->id);
     record->scopes = store_request_alloc(request, (size_t)count * sizeof *scopes);
     if (record->scopes == NULL)
         return sqlite_refuse(request, STORE_NO_MEMORY, "no memory for a record's scopes");
@@ -161,28 +160,51 @@ bool sqlite_record_read(StoreRequest *request, sqlite3_stmt *statement, StoreRec
     return true;
 }
 
-bool sqlite_record_get(SqliteConnection *c, StoreRequest *request, int64_t id, bool with_value,
-                       StoreRecord *record, int64_t *bytes)
+bool sqlite_record_get(SqliteConnection *c, StoreRequest *request, uint64_t guild_id, int64_t id,
+                       bool with_value, StoreRecord *record, int64_t *bytes)
 {
     *record = (StoreRecord){.expires_ms = STORE_NO_TIME};
-    sqlite3_stmt *s =
-        with_value ? sqlite_statement(c, request,
-                                      "SELECT " SQLITE_RECORD_COLUMNS
-                                      ", value FROM kv WHERE id = ?1 AND guild_id = ?2")
-                   : sqlite_statement(c, request,
-                                      "SELECT " SQLITE_RECORD_COLUMNS
-                                      " FROM kv WHERE id = ?1 AND guild_id = ?2");
+    sqlite3_stmt *s = with_value
+                          ? sqlite_statement(c, request,
+                                             "SELECT " SQLITE_RECORD_COLUMNS
+                                             ", value FROM kv WHERE id = ?1 AND guild_id = ?2")
+                          : sqlite_statement(c, request,
+                                             "SELECT " SQLITE_RECORD_COLUMNS
+                                             " FROM kv WHERE id = ?1 AND guild_id = ?2");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, id);
-    sqlite3_bind_int64(s, 2, (int64_t)request->guild_id);
+    sqlite3_bind_int64(s, 2, (int64_t)guild_id);
     int row = sqlite_step(c, request, s);
     bool good = row == 0 || (row == 1 && sqlite_record_read(request, s, record, bytes));
     sqlite3_reset(s);
     return good;
 }
 
-static bool erase_scopes(SqliteConnection *c, StoreRequest *request, const StoreRecord *record)
+bool sqlite_usage_add(SqliteConnection *c, StoreRequest *request, uint64_t guild_id,
+                      SqliteUsage change, SqliteUsage *now)
+{
+    sqlite3_stmt *s = sqlite_statement(
+        c, request,
+        "INSERT INTO kv_usage (guild_id, records, bytes) VALUES (?1, ?2, ?3)"
+        " ON CONFLICT (guild_id) DO UPDATE SET records = records + ?2, bytes = bytes + ?3"
+        " RETURNING records, bytes");
+    if (s == NULL)
+        return false;
+    sqlite3_bind_int64(s, 1, (int64_t)guild_id);
+    sqlite3_bind_int64(s, 2, change.records);
+    sqlite3_bind_int64(s, 3, change.bytes);
+    if (sqlite_step(c, request, s) < 0)
+        return false;
+    *now = (SqliteUsage){sqlite3_column_int64(s, 0), sqlite3_column_int64(s, 1)};
+    int code = sqlite3_reset(s);
+    if (code != SQLITE_OK)
+        sqlite_fail(c, request, code);
+    return code == SQLITE_OK;
+}
+
+bool sqlite_record_erase(SqliteConnection *c, StoreRequest *request, uint64_t guild_id,
+                         const StoreRecord *record, int64_t bytes)
 {
     for (int i = 0; i < record->scope_count; i++) {
         sqlite3_stmt *s = sqlite_statement(
@@ -190,27 +212,18 @@ static bool erase_scopes(SqliteConnection *c, StoreRequest *request, const Store
             "DELETE FROM kv_scope WHERE guild_id = ?1 AND scope = ?2 AND key = ?3 AND id = ?4");
         if (s == NULL)
             return false;
-        sqlite3_bind_int64(s, 1, (int64_t)request->guild_id);
+        sqlite3_bind_int64(s, 1, (int64_t)guild_id);
         sqlite_bind_text(s, 2, record->scopes[i]);
         sqlite_bind_text(s, 3, record->key);
         sqlite3_bind_int64(s, 4, record->id);
         if (sqlite_step(c, request, s) < 0)
             return false;
     }
-    return true;
-}
-
-bool sqlite_record_erase(SqliteConnection *c, StoreRequest *request, const StoreRecord *record,
-                         int64_t bytes)
-{
-    if (!erase_scopes(c, request, record))
-        return false;
     sqlite3_stmt *s = sqlite_statement(c, request, "DELETE FROM kv WHERE id = ?1");
     if (s == NULL)
         return false;
     sqlite3_bind_int64(s, 1, record->id);
-    if (sqlite_step(c, request, s) < 0)
-        return false;
     SqliteUsage usage;
-    return sqlite_usage_add(c, request, -1, -bytes, &usage);
+    return sqlite_step(c, request, s) == 0 &&
+           sqlite_usage_add(c, request, guild_id, (SqliteUsage){-1, -bytes}, &usage);
 }

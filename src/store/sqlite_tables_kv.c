@@ -57,3 +57,30 @@ const char sqlite_tables_kv[] =
     " records INTEGER NOT NULL,"
     " bytes INTEGER NOT NULL"
     ") STRICT;";
+
+/* The second one takes the scopes apart: a length, a colon, so many bytes, a comma. */
+const char *const sqlite_sums_kv[] = {
+    "SELECT format('guild %d: its usage says %d records and %d bytes, there are %d and %d',"
+    " guild_id, sum(said), sum(said_bytes), sum(there), sum(there_bytes)) FROM ("
+    "SELECT guild_id, records AS said, bytes AS said_bytes, 0 AS there, 0 AS there_bytes"
+    " FROM kv_usage UNION ALL SELECT guild_id, 0, 0, count(*), sum(bytes) FROM kv GROUP BY guild_id"
+    ") GROUP BY guild_id"
+    " HAVING sum(said) <> sum(there) OR sum(said_bytes) <> sum(there_bytes)",
+    "SELECT format('record %d is not found by all of its scopes', id) FROM kv WHERE EXISTS ("
+    "WITH RECURSIVE"
+    " part (scope, rest) AS (SELECT NULL, CAST(kv.scopes AS BLOB) UNION ALL"
+    " SELECT CAST(substr(rest, colon + 1, length) AS TEXT), substr(rest, colon + length + 2)"
+    " FROM (SELECT rest, instr(rest, x'3A') AS colon,"
+    " max(0, CAST(CAST(rest AS TEXT) AS INTEGER)) AS length FROM part WHERE length(rest) > 0))"
+    "SELECT 1 FROM part WHERE scope IS NOT NULL AND NOT EXISTS (SELECT 1 FROM kv_scope AS s WHERE"
+    " s.guild_id = kv.guild_id AND s.scope = part.scope AND s.key = kv.key AND s.id = kv.id))",
+    "SELECT format('guild %d: a scope names record %d, which does not have it', guild_id, id)"
+    " FROM kv_scope AS s WHERE NOT EXISTS"
+    " (SELECT 1 FROM kv WHERE kv.id = s.id AND kv.guild_id = s.guild_id AND kv.key = s.key"
+    " AND instr(kv.scopes, length(CAST(s.scope AS BLOB)) || ':' || s.scope || ',') > 0)",
+    "SELECT format('record %d is due and does not expire', id) FROM kv"
+    " WHERE expires_ms IS NULL AND (due_ms IS NOT NULL OR leased = 1)",
+    "SELECT format('record %d expires and will not be told', id) FROM kv"
+    " WHERE expires_ms IS NOT NULL AND due_ms IS NULL AND failed = 0",
+    NULL,
+};

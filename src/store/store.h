@@ -65,7 +65,22 @@ enum {
  *
  * A record is identified by its key and its set of scopes (not empty; order and repetition do not
  * matter). Scopes that are given match a record that has all of them: the one with exactly these,
- * else the oldest. An id names a record for ever and is never used again. */
+ * else the oldest. An id names a record for ever and is never used again.
+ *
+ * Keys, scopes, values and patterns are UTF-8 without NULs (STORE_INVALID; not every database can
+ * keep a NUL in a text) and come back byte for byte: nothing is trimmed, folded or normalised.
+ *
+ * What is not there is deleted or given an expiry without error (existed is false). A SET by an id
+ * that is not there is STORE_NOT_FOUND. An operation that fails in a list of several is named by
+ * the message: `operation 3: ...`. Where very many records have one key, and scopes are given that
+ * none of them has exactly, the search may be given up (STORE_TOO_MANY).
+ *
+ * A guild's records are limited by their number and their bytes: a record counts for its value and,
+ * for each of its scopes, for the scope and the key. What makes neither larger is always allowed.
+ *
+ * Every change of an expiry arms it anew: attempts and the mark of failure are forgotten, and who
+ * has taken the old one (StoreDue) has nothing to be done with any more. A time that is past is due
+ * at once. */
 
 typedef struct StoreSelector {
     int64_t id; /* not 0: the record of that id; else by key and scopes */
@@ -106,7 +121,7 @@ typedef struct StoreKvOp {
     StoreChange resume; /* SET: KEEP, CLEAR or SET */
     /* -- out -- */
     StoreRecord record; /* GET, EXISTS: what there is. The others: what there was before, without
-                           its value; SET: with the id that it now has, see `existed` */
+                           its value. SET that made it: nothing but its id */
     bool existed;
 } StoreKvOp;
 
@@ -176,8 +191,11 @@ enum { STORE_SCHEDULES_MAX = 1000 /* a guild */ };
 
 typedef enum StoreOp {
     STORE_KV,           /* ops, all or none; with reads only, no write */
-    STORE_KV_FIND,      /* pattern, scopes, after -> records, next; count_max */
-    STORE_KV_KEYS,      /* scopes, after -> records without values, next */
+    STORE_KV_FIND,      /* pattern, scopes, after -> records, next; count_max. In the order of
+                           their keys' bytes, then of their ids. A page may hold less than could be,
+                           even nothing, and be followed by another: only an absent `next` is the
+                           end */
+    STORE_KV_KEYS,      /* scopes, after -> records without values, next; likewise */
     STORE_KV_SCOPES,    /* after -> texts, next: every scope in use */
     STORE_KV_RESUMES,   /* after_id -> records without values, next_id: those with `resume` */
     STORE_RESUMERS,     /* after_id -> guild_ids, next_id: guilds that have such */
