@@ -172,34 +172,44 @@ void cli_cell(CliTable *table, int max, const char *format, ...)
 
 enum { COLUMNS_MAX = 16 };
 
+void cli_table_drop(CliTable *table)
+{
+    for (int i = 0; i < table->count; i++)
+        free(table->cells[i]);
+    free(table->cells);
+}
+
+/* The last one that says something ends the line. */
+static bool ends_line(const CliTable *table, int cell)
+{
+    for (int i = cell + 1; i % table->columns != 0; i++)
+        if (table->cells[i][0] != '\0')
+            return false;
+    return true;
+}
+
 bool cli_table_end(CliTable *table)
 {
     int widths[COLUMNS_MAX] = {0};
-    BASE_ASSERT(table->columns <= COLUMNS_MAX &&
-                (table->failed || table->count % table->columns == 0));
-    for (int i = 0; i < table->count && !table->failed; i++) {
+    bool ok = !table->failed;
+    BASE_ASSERT(table->columns <= COLUMNS_MAX && (!ok || table->count % table->columns == 0));
+    for (int i = 0; ok && i < table->count; i++) {
         int width = characters(table->cells[i]);
         if (width > widths[i % table->columns])
             widths[i % table->columns] = width;
     }
-    for (int i = 0; i < table->count && !table->failed; i++) {
+    for (int i = 0; ok && i < table->count; i++) {
         int column = i % table->columns;
         fputs(table->cells[i], stdout);
-        /* The last one that says something ends the line. */
-        bool more = false;
-        for (int k = i + 1; k % table->columns != 0 && !more; k++)
-            more = table->cells[k][0] != '\0';
-        if (more)
+        if (!ends_line(table, i))
             printf("%*s", widths[column] - characters(table->cells[i]) + 2, "");
-        if (column == table->columns - 1)
+        else if (column == table->columns - 1)
             putchar('\n');
     }
-    for (int i = 0; i < table->count; i++)
-        free(table->cells[i]);
-    free(table->cells);
-    if (table->failed)
+    if (!ok)
         cli_error("not enough memory");
-    return !table->failed;
+    cli_table_drop(table);
+    return ok;
 }
 
 /* ---- Times -----------------------------------------------------------------------------------

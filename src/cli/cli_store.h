@@ -34,6 +34,7 @@ void cli_cell(CliTable *table, int max, const char *format, ...) BASE_PRINTF(3, 
 void cli_cell_text(CliTable *table, int max, Text text);
 /* Prints and frees it. False: a complaint was printed. */
 bool cli_table_end(CliTable *table);
+void cli_table_drop(CliTable *table); /* frees it */
 /* Bytes for people, with what would confuse a terminal replaced but for line ends. */
 void cli_print_text(Text text);
 
