@@ -1,5 +1,5 @@
-/* template-worker serve: worker, template cache and HTTP server under one event loop, which waits
- * for signals and ticks. */
+/* template-worker serve: store, worker and HTTP server under one event loop, which waits for
+ * signals and ticks. */
 #include <inttypes.h>
 #include <signal.h>
 #include <stddef.h>
@@ -10,7 +10,9 @@
 #include "api/server.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "cli/backing.h"
 #include "cli/cli.h"
+#include "cli/samples.h"
 #include "worker/dispatcher.h"
 #include "worker/templates.h"
 #include "worker/worker.h"
@@ -18,8 +20,10 @@
 enum { TICK_MS = 20, DRAIN_S = 30, FLUSH_MS = 2000 };
 
 typedef struct ServeOptions {
-    const char *templates;
-    bool templates_given;
+    const char *templates; /* folder; NULL: none */
+    const char *store;     /* file; NULL: none */
+    bool no_samples;
+    TemplateCache *folder;
     WorkerOptions worker;
     ApiOptions api;
 } ServeOptions;
@@ -31,22 +35,29 @@ typedef struct Service {
     Worker *worker;
     Dispatcher *dispatcher;
     ApiServer *api;
+    Backing *backing;
     uint64_t drain_until_ns; /* 0: not shutting down */
 } Service;
 
 /* Where it is, and a line to paste that shows it at work. */
-static void print_welcome(const ServeOptions *options, const char *host, unsigned port,
-                          TemplateCache *templates)
+static void print_welcome(const ServeOptions *options, const char *host, unsigned port)
 {
-    char name[TEMPLATE_NAME_SIZE];
-    printf("Serving %s on http://%s:%u\n", options->templates, host, port);
-    if (templates_example(templates, name))
+    char name[TEMPLATE_NAME_SIZE] = "hello"; /* a sample */
+    bool any = (options->store && !options->no_samples) ||
+               (options->folder && templates_example(options->folder, name));
+    printf("Serving %s%s%s on http://%s:%u\n", options->store ? options->store : "",
+           options->store && options->templates ? " and " : "",
+           options->templates ? options->templates : "", host, port);
+    if (any)
         printf("Try: curl -s http://%s:%u/execute -H 'Content-Type: application/json' -d "
                "'{\"template\": \"%s\", \"event\": {\"name\": \"Hello\", \"data\": {\"name\": "
                "\"Ada\"}}, \"context\": {\"guild_id\": \"1\"}}'\n",
                host, port, name);
-    else
+    else if (options->templates)
         printf("No template there yet: save one as %s/NAME.luau.\n", options->templates);
+    if (options->store)
+        printf("Save your own: template-worker templates save --store %s NAME.luau\n",
+               options->store);
     fflush(stdout);
 }
 
@@ -54,7 +65,11 @@ static void print_help(void)
 {
     puts("usage: template-worker serve [OPTIONS]\n"
          "\n"
-         "  --templates FOLDER   NAME.luau, or NAME/init.luau with its files (templates)\n"
+         "  --store FILE         the database of templates and guilds' data, made if it is not\n"
+         "                       there (template-worker.db; none if --templates is given)\n"
+         "  --no-samples         a new store begins without the sample templates\n"
+         "  --templates FOLDER   templates for every guild, before the store's of the same name:\n"
+         "                       NAME.luau, or NAME/init.luau with its files\n"
          "  --listen ADDRESS     a loopback address: 127.0.0.1, ::1, ... (127.0.0.1)\n"
          "  --port N             0 takes any free port (60000)\n"
          "  --strategy NAME      thread-pool: guilds share threads; thread-per-guild: each has\n"
@@ -75,7 +90,7 @@ static void print_help(void)
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
          "\n"
          "POST /execute runs a template, POST /guilds/GUILD/events those that are subscribed to\n"
-         "an event; docs/http-api.md has the rest. Templates are read again when they change.\n"
+         "an event; docs/http-api.md has the rest. Templates that change are seen at once.\n"
          "SIGTERM and SIGINT end the server once what runs is done (30 s at most); a second\n"
          "one ends it at once. The log is on standard error, a JSON object a line.");
 }
@@ -162,17 +177,20 @@ static bool start(Service *service, ServeOptions *options, char *error, size_t e
     if (!service->api)
         return false;
     options->worker.io = api_io(service->api);
+    backing_worker(service->backing, &options->worker);
     service->worker = worker_start(&options->worker, error, error_size);
     if (!service->worker)
         return false;
     dispatcher_default_options(&dispatcher);
     dispatcher_use_worker(&dispatcher, service->worker);
-    dispatcher.templates = templates_source(options->api.templates);
+    dispatcher.templates = options->api.templates;
     service->dispatcher = dispatcher_new(&dispatcher);
     if (!service->dispatcher) {
         snprintf(error, error_size, "not enough memory");
         return false;
     }
+    if (!backing_start(service->backing, service->worker, service->dispatcher, error, error_size))
+        return false;
     api_connect(service->api, service->worker, service->dispatcher);
     return true;
 }
@@ -181,10 +199,45 @@ static bool start(Service *service, ServeOptions *options, char *error, size_t e
  * answers. */
 static void stop(Service *service, bool started)
 {
+    if (service->backing)
+        backing_stop(service->backing);
     worker_stop(service->worker);
+    if (service->backing)
+        backing_settle(service->backing);
     dispatcher_free(service->dispatcher);
     if (started)
         api_flush(service->api, FLUSH_MS * CLOCK_NS_PER_MS);
+}
+
+/* What there is to serve. False: text in error. */
+static bool open_sources(Service *service, ServeOptions *options, KhronosSandbox *sandbox,
+                         char *error, size_t error_size)
+{
+    bool keep_sources = options->worker.strategy == WORKER_PROCESS_POOL; /* they are sent there */
+    if (options->templates) {
+        options->folder = templates_open(sandbox, options->templates, error, error_size);
+        if (!options->folder)
+            return false;
+        if (keep_sources)
+            templates_keepsources(options->folder);
+    }
+    service->backing = backing_open(sandbox, options->store, !options->no_samples, options->folder,
+                                    keep_sources, error, error_size);
+    if (!service->backing)
+        return false;
+    options->api.templates = backing_templates(service->backing);
+    options->api.limits = &options->worker.limits;
+    return true;
+}
+
+static void serve_until_end(Service *service, const ServeOptions *options)
+{
+    const char *host = api_host(service->api);
+    unsigned port = api_port(service->api);
+    log_message(LOG_INFO, "listening on http://%s:%u", host, port);
+    print_welcome(options, host, port);
+    wait_for_end(service);
+    dispatcher_stop(service->dispatcher);
 }
 
 static int serve(ServeOptions *options, KhronosSandbox *sandbox)
@@ -193,40 +246,27 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     char error[512];
     options->worker.sandbox = sandbox;
     options->worker.log = (KhronosLog){.line = on_line};
-    TemplateCache *templates = templates_open(sandbox, options->templates, error, sizeof(error));
-    if (templates && options->worker.strategy == WORKER_PROCESS_POOL)
-        templates_keepsources(templates); /* they are sent to the processes */
-    options->api.templates = templates;
-    options->api.limits = &options->worker.limits;
-    bool started = templates && start(&service, options, error, sizeof(error));
-    if (started) {
-        const char *host = api_host(service.api);
-        unsigned port = api_port(service.api);
-        int count = templates_count(templates);
-        log_message(LOG_INFO, "listening on http://%s:%u, %d template%s", host, port, count,
-                    count == 1 ? "" : "s");
-        print_welcome(options, host, port, templates);
-        wait_for_end(&service);
-        dispatcher_stop(service.dispatcher);
-    } else {
-        cli_error("serve: %s%s", error,
-                  templates || options->templates_given ? ""
-                                                        : " (--templates says where they are)");
-    }
+    bool started = open_sources(&service, options, sandbox, error, sizeof(error)) &&
+                   start(&service, options, error, sizeof(error));
+    if (started)
+        serve_until_end(&service, options);
+    else
+        cli_error("serve: %s", error);
     stop(&service, started);
     if (started) {
         end_loop(&service);
         log_message(LOG_INFO, "stopped");
     }
     api_stop(service.api);
-    templates_close(templates);
+    backing_close(service.backing);
+    templates_close(options->folder);
     return started ? EXIT_SUCCESS : EXIT_WORK_FAILED;
 }
 
 /* ---- Arguments --------------------------------------------------------------------------------
  */
 
-enum { TEMPLATES = 256, LISTEN, STRATEGY, NUMBERS };
+enum { TEMPLATES = 256, STORE, LISTEN, STRATEGY, NUMBERS };
 
 /* Options that are numbers: where each goes, and how many of that place's unit one is. */
 typedef struct NumberOption {
@@ -278,10 +318,8 @@ static bool set_number(const NumberOption *option, const char *text, ServeOption
 static bool set_text(int option, char *text, ServeOptions *options)
 {
     switch (option) {
-    case TEMPLATES:
-        options->templates = text;
-        options->templates_given = true;
-        return true;
+    case TEMPLATES: options->templates = text; return true;
+    case STORE: options->store = text; return true;
     case LISTEN: options->api.address = text; return true;
     default:
         if (worker_strategy_parse(text, &options->worker.strategy))
@@ -292,22 +330,30 @@ static bool set_text(int option, char *text, ServeOptions *options)
     }
 }
 
+enum { OTHER_OPTION_COUNT = 6 };
+
 /* -1: go on; else the exit status. */
 static int read_options(int argc, char **argv, ServeOptions *options)
 {
-    struct option known[4 + NUMBER_OPTION_COUNT + 1] = {
+    struct option known[OTHER_OPTION_COUNT + NUMBER_OPTION_COUNT + 1] = {
         {"help", no_argument, NULL, 'h'},
+        {"no-samples", no_argument, NULL, 'n'},
         {"templates", required_argument, NULL, TEMPLATES},
+        {"store", required_argument, NULL, STORE},
         {"listen", required_argument, NULL, LISTEN},
         {"strategy", required_argument, NULL, STRATEGY},
     };
     for (int i = 0; i < NUMBER_OPTION_COUNT; i++)
-        known[4 + i] = (struct option){NUMBER_OPTIONS[i].name, required_argument, NULL,
-                                       NUMBERS + i};
+        known[OTHER_OPTION_COUNT + i] = (struct option){NUMBER_OPTIONS[i].name, required_argument,
+                                                        NULL, NUMBERS + i};
     for (int option; (option = cli_option(argc, argv, ":h", known)) != -1;) {
         if (option == 'h') {
             print_help();
             return EXIT_SUCCESS;
+        }
+        if (option == 'n') {
+            options->no_samples = true;
+            continue;
         }
         bool good = option >= NUMBERS
                         ? set_number(&NUMBER_OPTIONS[option - NUMBERS], optarg, options)
@@ -315,6 +361,8 @@ static int read_options(int argc, char **argv, ServeOptions *options)
         if (!good)
             return EXIT_USAGE;
     }
+    if (!options->templates && !options->store)
+        options->store = CLI_STORE_DEFAULT;
     if (optind == argc)
         return -1;
     cli_error("serve: '%s' is too much. See template-worker serve --help", argv[optind]);
@@ -323,7 +371,7 @@ static int read_options(int argc, char **argv, ServeOptions *options)
 
 int cmd_serve(int argc, char **argv)
 {
-    ServeOptions options = {.templates = "templates"};
+    ServeOptions options = {0};
     worker_default_options(&options.worker);
     api_default_options(&options.api);
     int exit_status = read_options(argc, argv, &options);

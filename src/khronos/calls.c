@@ -59,14 +59,18 @@ static void drop_unmade(RuntimeCalls *calls)
     calls->making = NULL;
 }
 
-static void check_limits(lua_State *L, const KhronosRuntime *rt, const KhronosCall *call)
+/* Of the call that is made. */
+static void check_limits(lua_State *L, KhronosRuntime *rt)
 {
-    const RuntimeCalls *calls = &rt->calls;
-    if (calls->count >= rt->limits->calls_max)
+    RuntimeCalls *calls = &rt->calls;
+    bool too_many = calls->count >= rt->limits->calls_max;
+    if (!too_many && calls->making->bytes <= CALLS_BYTES_MAX - calls->bytes)
+        return;
+    drop_unmade(calls);
+    if (too_many)
         luaL_error(L, "too many calls wait for their answers (%d at most)", rt->limits->calls_max);
-    if (call->bytes > CALLS_BYTES_MAX - calls->bytes)
-        luaL_error(L, "calls that wait for their answers hold too many bytes (%d at most)",
-                   (int)CALLS_BYTES_MAX);
+    luaL_error(L, "calls that wait for their answers hold too many bytes (%d at most)",
+               (int)CALLS_BYTES_MAX);
 }
 
 int khronos_call(lua_State *L, KhronosCall *call)
@@ -75,7 +79,7 @@ int khronos_call(lua_State *L, KhronosCall *call)
     RuntimeCalls *calls = &rt->calls;
     drop_unmade(calls);
     calls->making = call; /* from here on it is freed whatever happens */
-    check_limits(L, rt, call);
+    check_limits(L, rt);
     KhronosTicket ticket = khronos_ticket(L);
     calls->making = NULL;
     call->guild_id = rt->guild_id;

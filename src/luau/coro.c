@@ -468,12 +468,16 @@ static lua_State *caught(lua_State *L, CallInfo *ci, const Activation *act, int 
     if (kind & CALL_KPCALL) {
         L->top = luD_restorestack(L, (ptrdiff_t)ci->savedpc);
         *L->top++ = error;
+        luG_check(L);
         return luD_afternative(L, run_continuation(L, status));
     }
+    ptrdiff_t func = luD_savestack(L, ci->func);
     Value *out = ci->func;
     out[0] = VAL_FALSE;
     out[1] = error;
     L->top = out + 2;
+    luG_check(L); /* a loop that does nothing but catch errors has no other safepoint for them */
+    out = luD_restorestack(L, func);
     return luD_finish(L, out, 2);
 }
 
@@ -497,6 +501,7 @@ static lua_State *died(lua_State *co, int status)
     if (!co->is_wrap) {
         luD_push(to, VAL_FALSE);
         luD_push(to, error);
+        luG_check(to);
         return luD_finish(to, to->top - 2, 2);
     }
     if (val_isstring(error) || val_isnumber(error)) {

@@ -55,27 +55,6 @@ void sqlite_perform(SqliteConnection *c, StoreRequest *request)
     sqlite_release_statements(c);
 }
 
-void sqlite_forget_answer(StoreRequest *request)
-{
-    request->status = STORE_OK;
-    request->message = (Text){0};
-    for (int i = 0; i < request->op_count; i++) {
-        request->ops[i].record = (StoreRecord){0};
-        request->ops[i].existed = false;
-    }
-    request->records = NULL;
-    request->texts = NULL;
-    request->guild_ids = NULL;
-    request->templates = NULL;
-    request->schedules = NULL;
-    request->dues = NULL;
-    request->record_count = request->text_count = request->guild_count = 0;
-    request->template_count = request->schedule_count = request->due_count = 0;
-    request->next = (Text){0};
-    request->next_id = 0;
-    request->next_ms = STORE_NO_TIME;
-}
-
 bool sqlite_is_trouble(StoreStatus status)
 {
     switch (status) {
@@ -124,8 +103,7 @@ static void submit(Store *base, StoreRequest *request)
 {
     SqliteStore *store = (SqliteStore *)base;
     BASE_ASSERT((unsigned)request->op < (unsigned)STORE_OPS);
-    bool writes = request->op == STORE_SYNC || store_op_writes(request);
-    sqlite_forget_answer(request);
+    bool writes = store_op_writes(request);
     pthread_mutex_lock(&store->lock);
     StoreStatus status = enqueue(store, request, writes);
     if (status != STORE_OK)

@@ -71,6 +71,8 @@ bool sqlite_check(Store *base, Strbuf *report)
     sqlite_run(&c, "BEGIN");
     for (int i = 0; sqlite_sums_kv[i]; i++)
         sound &= report_rows(&c, sqlite_sums_kv[i], "sums: ", NULL, report);
+    for (int i = 0; sqlite_sums_templates[i]; i++)
+        sound &= report_rows(&c, sqlite_sums_templates[i], "sums: ", NULL, report);
     sqlite_run(&c, "ROLLBACK");
     sqlite_disconnect(&c);
     return sound;

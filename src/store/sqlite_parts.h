@@ -112,8 +112,6 @@ bool sqlite_migrate(SqliteConnection *c, StoreStatus *status, char *error, size_
 
 /* Runs the operation of the request. Its statements are released. */
 void sqlite_perform(SqliteConnection *c, StoreRequest *request);
-/* Forgets what came out, so that it can be performed again. */
-void sqlite_forget_answer(StoreRequest *request);
 /* A failure of the machine and not of the request: another try might meet another. */
 bool sqlite_is_trouble(StoreStatus status);
 /* Counts the requests of the chain and completes them: they are not the store's any more. */

@@ -78,6 +78,7 @@ extern const char sqlite_tables_kv[];
 extern const char sqlite_tables_templates[];
 
 /* Queries that give a line of text for each thing that does not add up: NULL at the end. */
-extern const char *const sqlite_sums_kv[]; /* sqlite_tables_kv.c */
+extern const char *const sqlite_sums_kv[];        /* sqlite_tables_kv.c */
+extern const char *const sqlite_sums_templates[]; /* sqlite_tables_templates.c */
 
 #endif

@@ -93,3 +93,37 @@ const char sqlite_tables_templates[] =
     "CREATE INDEX schedules_guild ON schedules (guild_id, id);"
     "CREATE INDEX schedules_at ON schedules (at_ms, id) WHERE at_ms IS NOT NULL;"
     "CREATE INDEX schedules_taken ON schedules (id) WHERE taken = 1;";
+
+const char *const sqlite_sums_templates[] = {
+    "SELECT format('guild %u: its templates take %d bytes, and %d are noted', guild, parts, noted)"
+    " FROM (SELECT guild, sum(part) AS parts,"
+    " coalesce((SELECT bytes FROM template_guilds WHERE guild_id = guild), 0) AS noted FROM"
+    " (SELECT guild_id AS guild, own_bytes AS part FROM template_versions"
+    " UNION ALL SELECT guild_id, bytes FROM template_contents"
+    " UNION ALL SELECT guild_id, 0 FROM template_guilds)"
+    " GROUP BY guild) WHERE parts <> noted",
+
+    "SELECT format('guild %u: template %s has no version %d, which is its current one', t.guild_id,"
+    " t.name, t.version) FROM templates t WHERE NOT EXISTS (SELECT 1 FROM template_versions v"
+    " WHERE v.guild_id = t.guild_id AND v.name = t.name AND v.version = t.version)",
+
+    "SELECT format('guild %u: version %d of %s is above the highest that is noted', v.guild_id,"
+    " v.version, v.name) FROM template_versions v WHERE NOT EXISTS (SELECT 1 FROM templates t"
+    " WHERE t.guild_id = v.guild_id AND t.name = v.name AND t.last_version >= v.version)",
+
+    "SELECT format('guild %u: %s of version %d of %s has no content', v.guild_id, f.path,"
+    " v.version, v.name) FROM template_files f JOIN template_versions v ON v.id = f.version_id"
+    " WHERE NOT EXISTS (SELECT 1 FROM template_contents c"
+    " WHERE c.id = f.content_id AND c.guild_id = v.guild_id)",
+
+    "SELECT format('file %s belongs to no version', path) FROM template_files"
+    " WHERE version_id NOT IN (SELECT id FROM template_versions)",
+
+    "SELECT format('guild %u: no file has content %d', guild_id, id) FROM template_contents"
+    " WHERE id NOT IN (SELECT content_id FROM template_files)",
+
+    "SELECT format('guild %u: version %d of %s takes %d bytes, and %d are noted', guild_id, version,"
+    " name, parts, source_bytes) FROM (SELECT v.*, (SELECT sum(length(c.source))"
+    " FROM template_files f JOIN template_contents c ON c.id = f.content_id"
+    " WHERE f.version_id = v.id) AS parts FROM template_versions v) WHERE parts <> source_bytes",
+    NULL};

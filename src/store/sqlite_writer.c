@@ -31,7 +31,6 @@ typedef enum TransactionEnd {
 static void fail_all(StoreRequest *first, StoreRequest *end, StoreStatus status, const char *text)
 {
     for (StoreRequest *request = first; request != end; request = request->queue_next) {
-        sqlite_forget_answer(request);
         if (request->op != STORE_SYNC)
             store_request_fail(request, status, text);
     }
@@ -101,7 +100,6 @@ static bool files_same(SqliteStore *store)
 static void fail_all_gone(SqliteStore *store, StoreRequest *first, StoreRequest *end)
 {
     for (StoreRequest *request = first; request != end; request = request->queue_next) {
-        sqlite_forget_answer(request);
         if (request->op != STORE_SYNC)
             sqlite_fail_gone(store->path, request);
     }
@@ -246,7 +244,7 @@ static int64_t write_one_by_one(SqliteStore *store, StoreRequest *chain)
     int64_t due_ms = STORE_NO_TIME;
     for (StoreRequest *request = chain; request; request = request->queue_next) {
         make_room(&store->writer);
-        sqlite_forget_answer(request);
+        store_request_reset(request);
         if (request->op == STORE_SYNC)
             continue;
         TransactionEnd how = transact(store, request, request->queue_next);

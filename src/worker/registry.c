@@ -282,12 +282,6 @@ void registry_fill_info(const Registry *registry, const ThreadEntry *entry, VmIn
 
 /* ---- Completing ---- */
 
-void action_complete(LuaVmAction *action, VmActionOutcome outcome)
-{
-    action->outcome = outcome;
-    action->complete(action);
-}
-
 void registry_done(Registry *registry, uint64_t count)
 {
     /* Either this thread sees that somebody drains, or that one sees the count: both write first

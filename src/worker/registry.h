@@ -81,8 +81,6 @@ void registry_fill_ended_locked(const Registry *registry, uint64_t guild_id, VmI
 /* Counts, logs and tells; by the thread that has the entry. */
 void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,
                         VmBrokenReason reason, const char *detail);
-/* Completes an action that was never taken, or one that was (admitted). */
-void action_complete(LuaVmAction *action, VmActionOutcome outcome);
 void registry_done(Registry *registry, uint64_t count); /* so many taken actions were completed */
 
 bool registry_is_stopping(const Registry *registry);

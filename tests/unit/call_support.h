@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-#include "worker/worker.h"
+#include "worker/strategy.h"
 
 enum { TEST_CALL_KIND = 77 };
 
@@ -46,7 +46,7 @@ typedef struct TestService TestService;
 TestService *test_service_new(WorkerOptions *options); /* fills in options->calls */
 void test_service_use(TestService *service, Worker *worker);
 /* Answers go here instead of to a worker. */
-void test_service_use_strategy(TestService *service, struct Strategy *strategy);
+void test_service_use_strategy(TestService *service, Strategy *strategy);
 int test_service_taken(TestService *service);
 int test_service_held(TestService *service);
 /* Answers what it was to answer never. */
