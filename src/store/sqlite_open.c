@@ -167,6 +167,21 @@ static int set_journal(SqliteConnection *c, const char *sql)
     return code;
 }
 
+/* What is there already. */
+static int write_something(SqliteConnection *c)
+{
+    int64_t version;
+    int code = sqlite_number(c, "PRAGMA user_version", &version);
+    if (code != SQLITE_ROW)
+        return code;
+    char sql[96];
+    snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE; PRAGMA user_version = %d; COMMIT", (int)version);
+    code = sqlite_run(c, sql);
+    if (!sqlite3_get_autocommit(c->db))
+        sqlite_run(c, "ROLLBACK");
+    return code;
+}
+
 /* Changing to the log needs the file alone, and SQLite does not always wait for that. Nor does it
  * always say that the change could not be written: then a write that must be told of. */
 static int use_log(SqliteConnection *c)
@@ -174,20 +189,18 @@ static int use_log(SqliteConnection *c)
     const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
     uint64_t until_ns = clock_monotonic_ns() + c->options->lock_wait_ms * CLOCK_NS_PER_MS;
     for (int unwritten = 0;;) {
-        int64_t version;
         int code = set_journal(c, "PRAGMA journal_mode = WAL");
         if (code == SQLITE_OK) {
-            sqlite_number(c, "PRAGMA user_version", &version); /* reads how it is */
+            int64_t any;
+            sqlite_number(c, "PRAGMA user_version", &any); /* reads how it is */
             code = set_journal(c, "PRAGMA journal_mode");
         }
         if (code == SQLITE_OK)
             return SQLITE_OK;
         if (code == SQLITE_DONE) {
-            code = sqlite_run(c, "BEGIN IMMEDIATE; PRAGMA user_version = 0; COMMIT");
+            code = write_something(c);
             if (code == SQLITE_OK && ++unwritten < UNWRITTEN_MAX)
                 continue;
-            if (!sqlite3_get_autocommit(c->db))
-                sqlite_run(c, "ROLLBACK");
             return code == SQLITE_OK ? SQLITE_CANTOPEN : code;
         }
         if ((code & 0xff) != SQLITE_BUSY || clock_monotonic_ns() >= until_ns)
