@@ -10,9 +10,12 @@
 const KhronosPlugin *plugins_all(int *count);
 
 /* Each pushes its module. */
+void plugin_datamgmt_open(lua_State *L);
+void plugin_datetime_open(lua_State *L);
 void plugin_interop_open(lua_State *L);
 void plugin_json_open(lua_State *L);
 void plugin_luau_open(lua_State *L);
+void plugin_promise_open(lua_State *L);
 void plugin_typesext_open(lua_State *L);
 
 #endif
