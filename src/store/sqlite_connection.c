@@ -6,7 +6,13 @@
 
 #include "store/sqlite_parts.h"
 
-enum { WRITER_CACHE_KIB = 8192, READER_CACHE_KIB = 2048, LOG_KEPT_BYTES = 64 << 20 };
+enum {
+    WRITER_CACHE_KIB = 8192,
+    READER_CACHE_KIB = 2048,
+    LOG_KEPT_BYTES = 64 << 20,
+    LOG_RESERVED_BYTES = 1 << 20,
+    CHUNK_BYTES = 256 << 10 /* by which the file grows */
+};
 
 int sqlite_run(SqliteConnection *c, const char *sql)
 {
@@ -69,6 +75,37 @@ void sqlite_fail_gone(const char *path, StoreRequest *request)
     store_request_fail(request, STORE_GONE, text);
 }
 
+/* ---- Room on the disk -------------------------------------------------------------------------
+ *
+ * Without it, a disk that fills up may leave pages in the log that the file has no room for; the
+ * log could then neither be emptied nor grow, and not even a delete would go through. */
+
+void sqlite_reserve_log(SqliteConnection *c)
+{
+    sqlite3_file *log = NULL;
+    sqlite3_int64 size = LOG_RESERVED_BYTES;
+    if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
+        !log || !log->pMethods)
+        return;
+    int chunk = LOG_RESERVED_BYTES; /* hints are followed where growth is by chunks */
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_SIZE_HINT, &size);
+    chunk = 0;
+    log->pMethods->xFileControl(log, SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+}
+
+bool sqlite_reserve_pages(SqliteConnection *c)
+{
+    int64_t pages = 0, page_size = 0;
+    struct stat found;
+    if (sqlite_control(c, "PRAGMA page_count", &pages) != SQLITE_OK ||
+        sqlite_control(c, "PRAGMA page_size", &page_size) != SQLITE_OK ||
+        stat(c->options->path, &found) != 0 || pages * page_size <= found.st_size)
+        return true;                        /* what is wrong, the commit will say */
+    sqlite3_int64 size = pages * page_size; /* rounded up to a chunk */
+    return sqlite3_file_control(c->db, "main", SQLITE_FCNTL_SIZE_HINT, &size) == SQLITE_OK;
+}
+
 /* ---- Opening and closing ----------------------------------------------------------------------
  */
 
@@ -115,6 +152,8 @@ static int configure(SqliteConnection *c, SqliteRole role)
         snprintf(sql, sizeof(sql), "PRAGMA query_only = ON; PRAGMA cache_size = -%d",
                  READER_CACHE_KIB);
     } else {
+        int chunk = CHUNK_BYTES;
+        sqlite3_file_control(c->db, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
         sqlite3_wal_hook(c->db, on_commit_to_log, c);
         snprintf(sql, sizeof(sql), "PRAGMA cache_size = -%d; PRAGMA journal_size_limit = %d",
                  WRITER_CACHE_KIB, LOG_KEPT_BYTES);

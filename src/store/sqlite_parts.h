@@ -80,12 +80,20 @@ bool sqlite_connect(SqliteConnection *c, const StoreOptions *options, SqliteRole
 void sqlite_disconnect(SqliteConnection *c); /* also of one that was never opened, zeroed */
 /* Runs statements and drops their rows: an SQLite code. */
 int sqlite_run(SqliteConnection *c, const char *sql);
-/* The same for one statement, a literal, that is needed often: prepared once. */
-int sqlite_control(SqliteConnection *c, const char *sql);
-/* The number in the first column of the first row: an SQLite code, SQLITE_ROW if there was one. */
+/* One statement, a literal, that is needed often: prepared once. SQLITE_OK, or what went wrong. If
+ * it gives a row, its first column goes to *number (NULL: nobody wants it). */
+int sqlite_control(SqliteConnection *c, const char *sql, int64_t *number);
+/* One that is needed seldom: an SQLite code, SQLITE_ROW if there was a row. */
 int sqlite_number(SqliteConnection *c, const char *sql, int64_t *number);
 /* What kind of failure the code is, and a sentence for the operator. db may be NULL. */
 StoreStatus sqlite_describe(sqlite3 *db, int code, const char *path, char *text, size_t text_size);
+
+/* Room in the log, so that something can be written even when the disk is full. As far as there is
+ * any. */
+void sqlite_reserve_log(SqliteConnection *c);
+/* Room in the file for all pages that the transaction has made: so the log can always be moved into
+ * it, and start anew. False: the disk is full. */
+bool sqlite_reserve_pages(SqliteConnection *c);
 
 /* Is the file at the path still the one that was opened? False also if it cannot be told. */
 bool sqlite_file_same(const char *path, const SqliteFileId *id);

@@ -104,6 +104,8 @@ static int file_reserved(sqlite3_file *file, int *result)
 
 static int file_control(sqlite3_file *file, int op, void *argument)
 {
+    if (op == SQLITE_FCNTL_SIZE_HINT && !has_space(REAL(file), *(sqlite3_int64 *)argument))
+        return SQLITE_FULL;
     return CALL(file, xFileControl, op, argument);
 }
 
