@@ -34,15 +34,16 @@ static StoreStatus status_of(sqlite3 *db, int code)
 StoreStatus sqlite_describe(sqlite3 *db, int code, const char *path, char *text, size_t text_size)
 {
     int extended = db ? sqlite3_extended_errcode(db) : code;
-    if ((extended & 0xff) != (code & 0xff)) /* of another call since */
+    bool knows = db && (extended & 0xff) == (code & 0xff); /* no other call has failed since */
+    if (!knows)
         extended = code;
     StoreStatus status = status_of(db, extended);
     char why[160] = "";
     int error = db ? sqlite3_system_errno(db) : 0;
     if (error != 0 && (status == STORE_GONE || status == STORE_DISK_FULL))
         snprintf(why, sizeof(why), ": %s", strerrorname_np(error) ? strerrorname_np(error) : "?");
-    snprintf(text, text_size, "store %s: %s (SQLite %d%s)", path, sqlite3_errstr(code), extended,
-             why);
+    snprintf(text, text_size, "store %s: %s (SQLite %d%s)", path,
+             knows ? sqlite3_errmsg(db) : sqlite3_errstr(code), extended, why);
     return status;
 }
 

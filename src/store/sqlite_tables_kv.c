@@ -68,10 +68,11 @@ const char *const sqlite_sums_kv[] = {
     " HAVING sum(said) <> sum(there) OR sum(said_bytes) <> sum(there_bytes)",
     "SELECT format('record %d is not found by all of its scopes', id) FROM kv WHERE EXISTS ("
     "WITH RECURSIVE"
-    " part (scope, rest) AS (SELECT NULL, CAST(kv.scopes AS BLOB) UNION ALL"
-    " SELECT CAST(substr(rest, colon + 1, length) AS TEXT), substr(rest, colon + length + 2)"
-    " FROM (SELECT rest, instr(rest, x'3A') AS colon,"
-    " max(0, CAST(CAST(rest AS TEXT) AS INTEGER)) AS length FROM part WHERE length(rest) > 0))"
+    " part (scope, rest) AS (SELECT NULL, CAST(kv.scopes AS BLOB) UNION ALL SELECT"
+    " CAST(substr(rest, instr(rest, x'3A') + 1, max(0, CAST(CAST(rest AS TEXT) AS INTEGER)))"
+    " AS TEXT),"
+    " substr(rest, instr(rest, x'3A') + 2 + max(0, CAST(CAST(rest AS TEXT) AS INTEGER)))"
+    " FROM part WHERE length(rest) > 0)"
     "SELECT 1 FROM part WHERE scope IS NOT NULL AND NOT EXISTS (SELECT 1 FROM kv_scope AS s WHERE"
     " s.guild_id = kv.guild_id AND s.scope = part.scope AND s.key = kv.key AND s.id = kv.id))",
     "SELECT format('guild %d: a scope names record %d, which does not have it', guild_id, id)"
