@@ -8,7 +8,7 @@ import re
 import sqlite3
 import tempfile
 
-TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 FILES = {
     "hi.luau": 'local event, ctx = ...\nreturn "hi"\n',
@@ -104,10 +104,10 @@ SESSIONS = {
         (["kv", "get", "a", "--guild", "42", "--scope", "xp"], 0, "-5\n", ""),
         (["kv", "set", "b", "--string", 'te"xt', *KV], 0, "b is made, id 3\n", ""),
         (["kv", "find", "%", *KV], 0,
-         "KEY  SCOPES     EXPIRES               RESUME  VALUE\n"
-         'a    users      -                     -       {"n": [1, 12345678901234567890]}\n'
+         "KEY  SCOPES     EXPIRES                   RESUME  VALUE\n"
+         'a    users      -                         -       {"n": [1, 12345678901234567890]}\n'
          "a    users, xp  TIME  yes     -5\n"
-         'b    users      -                     -       "te\\"xt"\n', ""),
+         'b    users      -                         -       "te\\"xt"\n', ""),
         (["kv", "get", "a", *KV, "--scope", "xp", "--json"], 0,
          '{"id":2,"key":"a","scopes":["users","xp"],"value":-5,"created_at":"TIME","last_updated_at":"TIME",'
          '"expires_at":"TIME","resume":true}\n', ""),
