@@ -334,9 +334,10 @@ void sqlite_kv_scopes(SqliteConnection *c, StoreRequest *request)
             request->next = last;
         if (row == 0 || count == count_max)
             break;
-        request->texts[count] = sqlite_column(request, s, 0);
-        if (request->texts[count].data == NULL)
+        Text scope = sqlite_column(request, s, 0);
+        if (scope.data == NULL)
             return;
+        request->texts[count] = scope;
         request->text_count = count + 1;
     }
 }

@@ -138,9 +138,8 @@ static void test_in_the_order_of_their_times(void **state)
     const struct {
         int64_t id, due_ms;
         StoreDueKind kind;
-    } expected[] = {{a, 1000, STORE_DUE_EXPIRY},
-                    {b, 2000, STORE_DUE_SCHEDULE},
-                    {c, 3000, STORE_DUE_EXPIRY}};
+    } expected[] = {
+        {a, 1000, STORE_DUE_EXPIRY}, {b, 2000, STORE_DUE_SCHEDULE}, {c, 3000, STORE_DUE_EXPIRY}};
     assert_int_equal(request->due_count, 3);
     for (int i = 0; i < 3; i++) {
         assert_int_equal(request->dues[i].id, expected[i].id);

@@ -120,9 +120,9 @@ typedef struct Planned {
 
 static void plan(Run *run, StoreRequest *request, int guild, Planned *planned)
 {
-    static const StoreKvKind KINDS[] = {STORE_KV_SET, STORE_KV_SET, STORE_KV_SET, STORE_KV_SET,
-                                        STORE_KV_GET, STORE_KV_GET, STORE_KV_EXISTS,
-                                        STORE_KV_DELETE, STORE_KV_SETEXPIRY};
+    static const StoreKvKind KINDS[] = {STORE_KV_SET,    STORE_KV_SET,    STORE_KV_SET,
+                                        STORE_KV_SET,    STORE_KV_GET,    STORE_KV_GET,
+                                        STORE_KV_EXISTS, STORE_KV_DELETE, STORE_KV_SETEXPIRY};
     static char value[64];
     memset(value, '4', sizeof value);
     request->guild_id = GUILD_IDS[guild];
@@ -160,8 +160,11 @@ static StoreStatus apply_set(Run *run, int guild, const StoreKvOp *op, Planned p
         if (op->which.id != 0)
             return STORE_NOT_FOUND;
         r = &m->records[m->count++];
-        *r = (Record){.guild = guild, .key = planned.key, .scopes = planned.scopes,
-                      .created_ms = run->kv.now_ms, .expires_ms = STORE_NO_TIME,
+        *r = (Record){.guild = guild,
+                      .key = planned.key,
+                      .scopes = planned.scopes,
+                      .created_ms = run->kv.now_ms,
+                      .expires_ms = STORE_NO_TIME,
                       .due_ms = STORE_NO_TIME};
     }
     r->value_length = (int)op->value.length;
@@ -207,9 +210,9 @@ static void assert_record(const StoreRecord *got, const Record *r, bool with_val
 static StoreStatus apply(Run *run, int guild, const StoreKvOp *op, Planned planned, bool check)
 {
     Model *m = &run->model;
-    Record *r = op->which.id != 0 ? by_id(m, guild, op->which.id)
-                                  : by_match(m, guild, planned.key, planned.scopes,
-                                             op->kind == STORE_KV_SET);
+    Record *r = op->which.id != 0
+                    ? by_id(m, guild, op->which.id)
+                    : by_match(m, guild, planned.key, planned.scopes, op->kind == STORE_KV_SET);
     if (check) {
         assert_int_equal(op->existed, r != NULL);
         if (r != NULL)
