@@ -5,7 +5,7 @@
 #include "base/jsontext.h"
 #include "cli/cli_store.h"
 
-enum { VALUE_SHOWN = 60 };
+enum { VALUE_SHOWN = 60 /* characters */, INPUT_MAX_BYTES = 1 << 20 };
 
 typedef struct Arguments {
     const char *store, *string, *expires;
@@ -36,7 +36,8 @@ static void print_help(void)
          "  --scope SCOPE    can be repeated\n"
          "  --json           get, find: the whole records, as JSON\n"
          "\n"
-         "  --string TEXT    set: a text, in place of a value in JSON\n"
+         "  --string TEXT    set: a text, in place of a value in JSON; a JSON of - is read from\n"
+         "                   standard input\n"
          "  --expires TIME   set: when KeyExpiry is told of it and it is deleted:\n"
          "                   2030-01-31T12:00:00Z, +90s, +10m, +2h, +7d, or never\n"
          "                   (default: as it was)\n"
@@ -44,8 +45,9 @@ static void print_help(void)
          "                   set: whether KeyResume is told of it (default: as it was)\n"
          "\n"
          "get prints the value, as JSON. In patterns % stands for anything, _ for one\n"
-         "character, and \\ takes the next one as it is. Exit status 1 if get or delete found\n"
-         "nothing.");
+         "character, and \\ takes the next one as it is. What begins with a - and is no option\n"
+         "goes behind --: kv set KEY --guild 1 --scope a -- -5. Exit status 1 if get or delete\n"
+         "found nothing.");
 }
 
 /* ---- What comes back -------------------------------------------------------------------------
@@ -61,7 +63,10 @@ static void put_json(Strbuf *out, const StoreRecord *record)
     cli_json_key(out, "scopes");
     cli_json_texts(out, record->scopes, record->scope_count);
     cli_json_key(out, "value");
-    strbuf_put(out, record->value.data, record->value.length);
+    if (record->value.data)
+        strbuf_put(out, record->value.data, record->value.length);
+    else
+        strbuf_puts(out, "null");
     cli_json_key(out, "created_at");
     cli_json_time(out, record->created_ms);
     cli_json_key(out, "last_updated_at");
@@ -148,15 +153,23 @@ static bool read_value(const Arguments *a, Strbuf *out)
         return fine;
     }
     const char *text = a->operands[1];
+    if (strcmp(text, "-") == 0) {
+        int code = strbuf_readfile(out, "/dev/stdin", INPUT_MAX_BYTES);
+        if (code != 0) {
+            cli_fileerror("standard input", code, INPUT_MAX_BYTES >> 20);
+            return false;
+        }
+    } else {
+        strbuf_puts(out, text);
+    }
     JsonReader r;
-    json_open(&r, text, strlen(text));
+    json_open(&r, out->data, out->length);
     if (!json_skip(&r) || !json_end(&r)) {
         char why[128];
         json_describe(&r, why, sizeof(why));
         cli_error("kv set: the value is no JSON: %s. For a text: --string TEXT", why);
         return false;
     }
-    strbuf_puts(out, text);
     return true;
 }
 

@@ -79,6 +79,11 @@ static bool check(const char *path, const char *none)
 
 static bool backup(const char *path, const char *copy)
 {
+    struct stat info;
+    if (lstat(copy, &info) == 0) {
+        cli_error("%s is there already, and nothing is overwritten: name a new file", copy);
+        return false;
+    }
     Store *store = open_as_it_is(path);
     if (!store)
         return false;

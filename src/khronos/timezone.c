@@ -120,22 +120,33 @@ static int find_transition(const ZoneRules *rules, int64_t utc_s)
     return low - 1;
 }
 
+/* The difference, if it can be daylight saving time. */
+static int32_t plausible_dst(const ZoneType *saving, const ZoneType *standard)
+{
+    enum { DST_MAX_S = 3 * 3600 };
+    int32_t dst_s = saving->offset_s - standard->offset_s;
+    return dst_s >= -DST_MAX_S && dst_s <= DST_MAX_S ? dst_s : 0;
+}
+
 /* Files tell the whole offset only: what is not daylight saving time is that of the nearest time
  * without, first before, then after: where both were changed at once, the one before tells nothing.
  */
 static int32_t dst_after(const ZoneRules *rules, int index)
 {
     const ZoneType *type = type_after(rules, index);
+    int32_t dst_s = 0;
     if (!type->is_dst)
         return 0;
     int before = index - 1, after = index + 1;
     while (before >= -1 && type_after(rules, before)->is_dst)
         before--;
-    if (before >= -1 && type_after(rules, before)->offset_s != type->offset_s)
-        return type->offset_s - type_after(rules, before)->offset_s;
+    if (before >= -1)
+        dst_s = plausible_dst(type, type_after(rules, before));
     while (after < rules->time_count && type_after(rules, after)->is_dst)
         after++;
-    return after < rules->time_count ? type->offset_s - type_after(rules, after)->offset_s : 0;
+    if (dst_s == 0 && after < rules->time_count)
+        dst_s = plausible_dst(type, type_after(rules, after));
+    return dst_s;
 }
 
 /* ---- Yearly rules -----------------------------------------------------------------------------

@@ -14,8 +14,8 @@ typedef struct Holder {
     KhronosCaps caps;
 } Holder;
 
-/* While the image is built: the metatable of a tag. `type_name` is what typeof says (a literal); the
- * table of methods is on top, and is popped. */
+/* While the image is built: the metatable of a tag. `type_name` is what typeof says (a literal);
+ * the table of methods is on top, and is popped. */
 void holder_open(lua_State *L, int tag, const char *type_name);
 /* Pushes one for the context at `arg` (else a type error), with those of its grants that begin with
  * prefix, or that are "*". [e] */
