@@ -1,8 +1,10 @@
 /* One connection to the file: opening, settings, closing; and whether the file is still the one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/sqlite_parts.h"
 
@@ -78,32 +80,42 @@ void sqlite_fail_gone(const char *path, StoreRequest *request)
 /* ---- Room on the disk -------------------------------------------------------------------------
  *
  * Without it, a disk that fills up may leave pages in the log that the file has no room for; the
- * log could then neither be emptied nor grow, and not even a delete would go through. */
+ * log could then neither be emptied nor grow, and not even a delete would go through.
+ *
+ * Not through SQLite, which writes a byte where it wants the file to reach: while another process
+ * moves its log into the file, that could be into a page. What the file system cannot reserve is
+ * not reserved. */
 
-void sqlite_reserve_log(SqliteConnection *c)
+static bool reserve(int fd, int64_t size)
 {
-    sqlite3_file *log = NULL;
-    sqlite3_int64 size = LOG_RESERVED_BYTES;
-    if (sqlite3_file_control(c->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK ||
-        !log || !log->pMethods)
-        return;
-    int chunk = LOG_RESERVED_BYTES; /* hints are followed where growth is by chunks */
-    log->pMethods->xFileControl(log, SQLITE_FCNTL_CHUNK_SIZE, &chunk);
-    log->pMethods->xFileControl(log, SQLITE_FCNTL_SIZE_HINT, &size);
-    chunk = 0;
-    log->pMethods->xFileControl(log, SQLITE_FCNTL_CHUNK_SIZE, &chunk);
+    struct stat found;
+    if (fstat(fd, &found) != 0 || found.st_size >= size)
+        return true;
+    return fallocate(fd, 0, found.st_size, size - found.st_size) == 0 ||
+           (errno != ENOSPC && errno != EDQUOT && errno != EFBIG);
 }
 
-bool sqlite_reserve_pages(SqliteConnection *c)
+void sqlite_reserve_log(SqliteStore *store)
 {
+    int fd = store->file_fd < 0 ? -1 : open(log_path(&store->writer), O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    reserve(fd, LOG_RESERVED_BYTES); /* or as it is */
+    close(fd);
+}
+
+bool sqlite_reserve_pages(SqliteStore *store)
+{
+    SqliteConnection *c = &store->writer;
     int64_t pages = 0, page_size = 0;
+    if (store->file_fd < 0 || sqlite_control(c, "PRAGMA page_count", &pages) != SQLITE_OK ||
+        sqlite_control(c, "PRAGMA page_size", &page_size) != SQLITE_OK)
+        return true; /* what is wrong, the commit will say */
     struct stat found;
-    if (sqlite_control(c, "PRAGMA page_count", &pages) != SQLITE_OK ||
-        sqlite_control(c, "PRAGMA page_size", &page_size) != SQLITE_OK ||
-        stat(c->options->path, &found) != 0 || pages * page_size <= found.st_size)
-        return true;                        /* what is wrong, the commit will say */
-    sqlite3_int64 size = pages * page_size; /* rounded up to a chunk */
-    return sqlite3_file_control(c->db, "main", SQLITE_FCNTL_SIZE_HINT, &size) == SQLITE_OK;
+    int64_t size = pages * page_size;
+    if (fstat(store->file_fd, &found) != 0 || found.st_size >= size)
+        return true;
+    return reserve(store->file_fd, (size + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES);
 }
 
 /* ---- Opening and closing ----------------------------------------------------------------------

@@ -224,8 +224,13 @@ static bool open_writer(SqliteStore *store, const Refusal *refusal)
                       "store %s: the file cannot be written; who runs this program must be "
                       "allowed to write it and its folder",
                       store->path);
-    if (store->options.exclusive && !lock_out_others(store, refusal))
-        return false;
+    if (store->options.exclusive) {
+        if (!lock_out_others(store, refusal))
+            return false;
+        store->file_fd = open(store->path, O_RDWR | O_CLOEXEC);
+        if (store->file_fd < 0)
+            return refuse_errno(refusal, store->path, "the file cannot be opened", errno);
+    }
     int code = use_log(c);
     if (code != SQLITE_OK) {
         *refusal->status = sqlite_describe(c->db, code, store->path, refusal->error,
@@ -278,7 +283,7 @@ static SqliteStore *new_store(const StoreOptions *options)
     store->base.ops = &sqlite_ops;
     store->options = *options;
     store->options.path = store->path = path;
-    store->lock_fd = -1;
+    store->file_fd = store->lock_fd = -1;
     fill_in_defaults(&store->options);
     pthread_mutex_init(&store->stop_lock, NULL);
     pthread_mutex_init(&store->lock, NULL);
@@ -316,6 +321,8 @@ void sqlite_free(Store *base)
         sqlite_disconnect(&store->readers[i].connection);
     free(store->readers);
     sqlite_disconnect(&store->writer); /* the last one: moves the log into the file */
+    if (store->file_fd >= 0)
+        close(store->file_fd);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_cond_destroy(&store->readers_wake);

@@ -119,7 +119,7 @@ bool sqlite_note_files(SqliteStore *store)
     if (sqlite_number(&store->writer, "PRAGMA data_version", &version) != SQLITE_ROW)
         return false;
     store->others_version = version;
-    sqlite_reserve_log(&store->writer);
+    sqlite_reserve_log(store);
     return sqlite_log_id(&store->writer, &store->log);
 }
 
@@ -222,7 +222,7 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
         any |= request->status == STORE_OK;
     }
     TransactionEnd how = TRANSACTION_DONE;
-    if (any && !sqlite_reserve_pages(c)) {
+    if (any && !sqlite_reserve_pages(store)) {
         fail_all_full(store, first, end);
         roll_back(c);
         return TRANSACTION_LOST;
@@ -279,6 +279,11 @@ static int64_t write_one_by_one(SqliteStore *store, StoreRequest *chain)
 
 static int64_t write_batch(SqliteStore *store, StoreRequest *chain)
 {
+    StoreRequest *first = chain;
+    while (first && first->op == STORE_SYNC)
+        first = first->queue_next;
+    if (!first)
+        return STORE_NO_TIME; /* nothing to write */
     switch (transact(store, chain, NULL)) {
     case TRANSACTION_DONE: return store->writer.due_ms;
     case TRANSACTION_REFUSED: return STORE_NO_TIME;
