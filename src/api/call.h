@@ -17,7 +17,6 @@
 #include "api/execute_request.h"
 #include "api/guild_limits.h"
 #include "api/server.h"
-#include "worker/templates.h"
 
 enum CallState { CALL_OPEN, CALL_CLAIMED, CALL_ANSWERED };
 
@@ -60,7 +59,8 @@ struct ApiCall {
     void (*timeout)(ApiCall *call);
     uint64_t deadline_ns;
     ApiCall *previous, *next; /* among those that wait */
-    bool executes;            /* without the dispatcher: action is its execution */
+    bool executes; /* without the dispatcher: action is its execution. Set by the handler,
+                      or by calls_begin, and not after the response was claimed */
     bool waits, runs, ended;
 };
 
@@ -81,9 +81,11 @@ bool call_wait_control(ApiCall *call);
 void call_fail(ApiCall *call, const ApiError *error);
 void call_fail_text(ApiCall *call, unsigned status, const char *code, const char *message);
 void call_fail_memory(ApiCall *call);
-/* An action that the worker did not do, or a request that the dispatcher refused. */
+/* An action that the worker did not do, or a request that the dispatcher refused. message: NULL is
+ * what the outcome says in general. */
 void call_fail_action(ApiCall *call, const LuaVmAction *action);
-void call_fail_dispatch(ApiCall *call, DispatchOutcome outcome, uint64_t retry_after_ms);
+void call_fail_dispatch(ApiCall *call, DispatchOutcome outcome, uint64_t retry_after_ms,
+                        const char *message);
 /* Status 200, or 500 when there was no memory for what was written. */
 void call_succeed(ApiCall *call, unsigned status);
 
@@ -102,7 +104,7 @@ bool limits_start(ApiCall *call);       /* PATCH /guilds/{guild}/limits */
 /* Parts of the server. */
 CallTable *server_calls(ApiServer *server);
 GuildLimits *server_limits(ApiServer *server);
-TemplateCache *server_templates(ApiServer *server);
+const TemplateSource *server_templates(const ApiServer *server);
 Worker *server_worker(ApiServer *server);
 Dispatcher *server_dispatcher(ApiServer *server);
 bool server_ready(const ApiServer *server); /* the two above are there */

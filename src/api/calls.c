@@ -44,7 +44,7 @@ static uint64_t key_of(const char *id)
 bool calls_room(const CallTable *table)
 {
     return atomic_load_explicit(&table->running_count, memory_order_relaxed) < CALLS_RUNNING_MAX &&
-           atomic_load_explicit(&table->bytes, memory_order_relaxed) < CALLS_BYTES_MAX;
+           atomic_load_explicit(&table->bytes, memory_order_relaxed) < CALLS_BODIES_MAX_BYTES;
 }
 
 static void run_locked(CallTable *table, ApiCall *call)
@@ -69,6 +69,20 @@ void calls_enter(CallTable *table, ApiCall *call)
     if (call->executes && !call->ended)
         run_locked(table, call);
     pthread_mutex_unlock(&table->lock);
+}
+
+bool calls_begin(CallTable *table, ApiCall *call)
+{
+    pthread_mutex_lock(&table->lock);
+    /* Relaxed: take_overdue claims under the lock. */
+    bool open = atomic_load_explicit(&call->state, memory_order_relaxed) == CALL_OPEN;
+    if (open) {
+        call->executes = true;
+        if (call->waits)
+            run_locked(table, call);
+    }
+    pthread_mutex_unlock(&table->lock);
+    return open;
 }
 
 static void leave_locked(CallTable *table, ApiCall *call)
@@ -257,12 +271,15 @@ void call_fail_memory(ApiCall *call)
     call_fail_text(call, 500, "internal_error", "not enough memory for the response");
 }
 
-void call_fail_dispatch(ApiCall *call, DispatchOutcome outcome, uint64_t retry_after_ms)
+void call_fail_dispatch(ApiCall *call, DispatchOutcome outcome, uint64_t retry_after_ms,
+                        const char *message)
 {
     ApiError error = {.template_name = call->template_name};
     outcome_error(outcome, &error);
-    if (error.status == 429)
+    if (error.status == 429 || outcome == DISPATCH_UNAVAILABLE)
         error.retry_after_ms = retry_after_ms;
+    if (message)
+        error.message = message;
     call_fail(call, &error);
 }
 
@@ -277,7 +294,7 @@ void call_fail_action(ApiCall *call, const LuaVmAction *action)
         [VM_ACTION_NOT_FOUND] = DISPATCH_NOT_FOUND,
         [VM_ACTION_NO_MEMORY] = DISPATCH_NO_MEMORY,
     };
-    call_fail_dispatch(call, outcomes[action->outcome], action->retry_after_ms);
+    call_fail_dispatch(call, outcomes[action->outcome], action->retry_after_ms, NULL);
 }
 
 void call_succeed(ApiCall *call, unsigned status)

@@ -19,7 +19,7 @@ typedef struct ApiServer ApiServer;
 
 /* Of executions that run, with the bodies that they hold. */
 enum { CALLS_RUNNING_MAX = 100000 };
-#define CALLS_BYTES_MAX ((size_t)256 << 20)
+#define CALLS_BODIES_MAX_BYTES ((size_t)256 << 20)
 
 typedef struct CallTable {
     pthread_mutex_t lock;
@@ -42,6 +42,8 @@ void calls_free(CallTable *table);
 bool calls_room(const CallTable *table);
 /* The call waits; one with an execution under way is found by its id. */
 void calls_enter(CallTable *table, ApiCall *call);
+/* The execution of a call that waits, or is about to, begins. False: its time was up before. */
+bool calls_begin(CallTable *table, ApiCall *call);
 /* It does not wait any more. */
 void calls_leave(CallTable *table, ApiCall *call);
 /* Its execution ended (and it does not wait). */

@@ -76,7 +76,7 @@ static void answer_event(ApiCall *call, const DispatchResult *result)
     if (result->outcome == DISPATCH_RETURN_TIMEOUT)
         answer_timeout(call, result, call->query.wait_ms, NULL);
     else if (!ran)
-        call_fail_dispatch(call, result->outcome, result->retry_after_ms);
+        call_fail_dispatch(call, result->outcome, result->retry_after_ms, result->message);
     else if (call->query.wait)
         answer_results(call, result);
     else
@@ -118,7 +118,7 @@ static void answer_execute(ApiCall *call, const DispatchResult *result)
     if (result->outcome == DISPATCH_RETURN_TIMEOUT)
         answer_timeout(call, result, call->request.wait_ms, result->executions[0].id);
     else if (!done && result->outcome != DISPATCH_ACCEPTED)
-        call_fail_dispatch(call, result->outcome, result->retry_after_ms);
+        call_fail_dispatch(call, result->outcome, result->retry_after_ms, result->message);
     else if (call->query.wait && result->executions[0].status != KHRONOS_OK)
         fail_execution(call, result);
     else

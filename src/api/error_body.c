@@ -71,6 +71,8 @@ void outcome_error(DispatchOutcome outcome, ApiError *error)
                                 "run"},
         [DISPATCH_RETURN_TIMEOUT] = {504, "return_timeout", "the run is not over yet; it goes on"},
         [DISPATCH_NOT_FOUND] = {404, "not_found", "there is no such template"},
+        [DISPATCH_UNAVAILABLE] = {503, "not_ready",
+                                  "the guild's templates cannot be had now; nothing ran"},
         [DISPATCH_NO_MEMORY] = {500, "internal_error", "not enough memory for the guild's VM"},
     };
     error->status = outcomes[outcome].status;

@@ -1,5 +1,8 @@
 /* POST /execute: run one template for one event and wait for what it returns.
  *
+ * Where the template is not at hand, the call waits for it, and goes on on the thread that has the
+ * answer.
+ *
  * The action begins on the thread that received the request if the guild is at rest, and as a rule
  * it is over when worker_begin returns: nothing is remembered of it. Who gives the event an id, or
  * does not want to wait, goes by way of the dispatcher (dispatch.c). What takes longer here is in
@@ -13,7 +16,7 @@
 #include "base/clock.h"
 #include "base/jsontext.h"
 
-enum { RESPONSE_ROOM = 512, FULL_RETRY_MS = 1000 };
+enum { RESPONSE_ROOM = 512, RETRY_MS = 1000 };
 
 /* ---- Answers ----------------------------------------------------------------------------------
  */
@@ -67,6 +70,8 @@ static void fail_execution(ApiCall *call, const KhronosExecution *x)
 static void answer(ApiCall *call)
 {
     LuaVmAction *action = &call->action;
+    if (action->outcome == VM_ACTION_DONE)
+        dispatch_judge(&action->execution, call->result_start);
     if (action->outcome != VM_ACTION_DONE)
         call_fail_action(call, action);
     else if (action->execution.status == KHRONOS_OK)
@@ -113,6 +118,11 @@ static void on_complete(LuaVmAction *action)
 
 static void on_timeout(ApiCall *call)
 {
+    if (!call->executes) {
+        call_fail_dispatch(call, DISPATCH_UNAVAILABLE, RETRY_MS,
+                           "the guild's templates are still being loaded; nothing ran");
+        return;
+    }
     ApiError error = {
         .status = 504,
         .code = "return_timeout",
@@ -124,8 +134,11 @@ static void on_timeout(ApiCall *call)
     call_fail(call, &error);
 }
 
+/* The template is the call's from here on; the execution has an id. */
 static void fill_action(ApiCall *call, KhronosTemplate *t)
 {
+    call->version = template_version(t);
+    begin_response(call, t);
     call->action = (LuaVmAction){
         .type = VM_ACTION_EXECUTE,
         .handle.guild_id = call->request.guild_id,
@@ -163,27 +176,80 @@ static bool read_request(ApiCall *call)
     return true;
 }
 
-bool execute_start(ApiCall *call)
+static void fill_lookup(ApiCall *call, TemplateLookup *lookup)
 {
-    if (!read_request(call))
-        return false;
-    if (call->request.event.id.data || !call->query.wait)
-        return execute_dispatched(call);
-    if (!calls_room(server_calls(call->server))) {
-        call_fail_dispatch(call, DISPATCH_QUEUE_FULL, FULL_RETRY_MS);
+    template_lookup_clear(lookup);
+    lookup->guild_id = call->request.guild_id;
+    lookup->name = call->request.template_name;
+    lookup->event = &call->request.event;
+}
+
+/* The template, now the caller's; NULL: there is none, and the response says why. */
+static KhronosTemplate *take_found(ApiCall *call, TemplateLookup *lookup)
+{
+    KhronosTemplate *t = NULL;
+    if (lookup->failed)
+        call_fail_dispatch(call, DISPATCH_UNAVAILABLE, RETRY_MS, lookup->message);
+    else if (lookup->count == 0)
+        call_fail_dispatch(call, DISPATCH_NOT_FOUND, 0, NULL);
+    else
+        t = template_retain(lookup->found[0]);
+    template_lookup_free(lookup);
+    return t;
+}
+
+/* On the thread that has the answer; nobody else knows an execution of this call. */
+static void begin_late(ApiCall *call, KhronosTemplate *t)
+{
+    random_id(call->execution_id);
+    fill_action(call, t);
+    if (calls_begin(server_calls(call->server), call)) {
+        worker_submit(server_worker(call->server), &call->action); /* with the reference */
+        return;
+    }
+    end_action(call);
+    call_release(call);
+}
+
+static void on_found(TemplateLookup *lookup)
+{
+    ApiCall *call = lookup->userdata;
+    if (!lookup->failed && lookup->count > 0) {
+        begin_late(call, template_retain(lookup->found[0]));
+        template_lookup_free(lookup);
+    } else {
+        if (call_claim(call)) {
+            take_found(call, lookup);
+            call_answered(call);
+        }
+        call_release(call);
+    }
+    free(lookup);
+}
+
+static bool wait_for_template(ApiCall *call)
+{
+    const TemplateSource *source = server_templates(call->server);
+    TemplateLookup *lookup = malloc(sizeof(*lookup));
+    if (!lookup) {
+        call_fail_memory(call);
         return false;
     }
-    const EventText *name = &call->request.template_name;
-    KhronosTemplate *t = templates_get(server_templates(call->server), name->data, name->length);
-    if (!t) {
-        call_fail_dispatch(call, DISPATCH_NOT_FOUND, 0);
-        return false;
-    }
+    fill_lookup(call, lookup);
+    lookup->complete = on_found;
+    lookup->userdata = call;
+    call_retain(call); /* for the look-up, then for the action */
+    if (source->look_up(source->self, lookup))
+        on_found(lookup);
+    return call_wait(call, clock_monotonic_ns() + call->request.wait_ms * CLOCK_NS_PER_MS,
+                     on_timeout);
+}
+
+static bool begin(ApiCall *call, KhronosTemplate *t)
+{
     random_poolid(&call->loop->random, call->execution_id);
-    begin_response(call, t);
     fill_action(call, t);
     call->executes = true;
-    call->version = template_version(t);
     call_retain(call); /* for the action */
     loop_begins(call->loop, call);
     WorkerBegun begun = worker_begin(call->loop->seat, &call->action);
@@ -200,4 +266,24 @@ bool execute_start(ApiCall *call)
                            on_timeout);
     loop_begins(call->loop, NULL); /* now it is in the table, or over */
     return waits;
+}
+
+bool execute_start(ApiCall *call)
+{
+    if (!read_request(call))
+        return false;
+    if (call->request.event.id.data || !call->query.wait)
+        return execute_dispatched(call);
+    if (!calls_room(server_calls(call->server))) {
+        call_fail_dispatch(call, DISPATCH_QUEUE_FULL, RETRY_MS, NULL);
+        return false;
+    }
+    TemplateLookup lookup;
+    const TemplateSource *source = server_templates(call->server);
+    fill_lookup(call, &lookup);
+    lookup.complete = NULL;
+    if (!source->look_up(source->self, &lookup))
+        return wait_for_template(call);
+    KhronosTemplate *t = take_found(call, &lookup);
+    return t && begin(call, t);
 }

@@ -91,7 +91,7 @@ static void answer_cancel(ApiCall *call, DispatchOutcome outcome)
     } else if (outcome == DISPATCH_NOT_FOUND) {
         not_found(call);
     } else {
-        call_fail_dispatch(call, outcome, 0);
+        call_fail_dispatch(call, outcome, 0, NULL);
     }
 }
 

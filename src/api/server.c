@@ -61,9 +61,9 @@ const ApiOptions *server_options(const ApiServer *server)
     return &server->options;
 }
 
-TemplateCache *server_templates(ApiServer *server)
+const TemplateSource *server_templates(const ApiServer *server)
 {
-    return server->options.templates;
+    return &server->options.templates;
 }
 
 CallTable *server_calls(ApiServer *server)

@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "worker/dispatcher.h"
-#include "worker/templates.h"
 #include "worker/worker.h"
 
 typedef struct ApiOptions {
@@ -17,8 +16,9 @@ typedef struct ApiOptions {
     unsigned connections_max;
     size_t body_max_bytes;
     unsigned read_timeout_s;  /* for a whole request to arrive, and between two requests */
-    TemplateCache *templates; /* the caller's, who keeps them while the server lives; as are: */
-    const KhronosLimits *limits;
+    TemplateSource templates; /* lives as long as the server, and has answered every look-up before
+                                 the worker is stopped */
+    const KhronosLimits *limits; /* the caller's, who keeps them while the server lives */
 } ApiOptions;
 
 typedef struct ApiServer ApiServer;

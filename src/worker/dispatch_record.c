@@ -3,80 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A block's texts are written one after another behind its structs. */
-static EventText pack(char **at, const char *data, size_t length)
-{
-    if (!data)
-        return (EventText){NULL, 0};
-    char *copy = *at;
-    memcpy(copy, data, length);
-    copy[length] = '\0';
-    *at += length + 1;
-    return (EventText){copy, length};
-}
-
-static EventText pack_text(char **at, EventText text)
-{
-    return pack(at, text.data, text.length);
-}
-
-static const char *pack_string(char **at, const char *text)
-{
-    return text ? pack(at, text, strlen(text)).data : NULL;
-}
-
-static size_t text_room(EventText text)
-{
-    return text.data ? text.length + 1 : 0;
-}
+#include "worker/dispatch_copy.h"
+#include "worker/settings.h"
 
 /* ---- The run ----------------------------------------------------------------------------------
  */
 
-static size_t caller_room(const KhronosCaller *caller)
-{
-    size_t room = 0;
-    if (!caller)
-        return 0;
-    if (caller->current_user)
-        room += strlen(caller->current_user) + 1;
-    if (caller->capabilities)
-        for (int i = 0; i < caller->capability_count; i++)
-            room += sizeof(char *) + strlen(caller->capabilities[i]) + 1;
-    return room;
-}
-
 static size_t run_room(const DispatchRequest *request, int count)
 {
-    const KhronosEvent *event = request->event;
     size_t each = sizeof(Strbuf) + (request->target.data ? 0 : sizeof(KhronosExecution));
-    return sizeof(DispatchRun) + (size_t)count * each + caller_room(request->caller) +
-           text_room(event->base_name) + text_room(event->name) + text_room(event->author) +
-           text_room(event->data) + text_room(event->scopes);
-}
-
-static void copy_event(DispatchRun *run, const KhronosEvent *event, char **at)
-{
-    run->event = (KhronosEvent){
-        .base_name = pack_text(at, event->base_name),
-        .name = pack_text(at, event->name),
-        .author = pack_text(at, event->author),
-        .id = run->record->event_id,
-        .data = pack_text(at, event->data),
-        .scopes = pack_text(at, event->scopes),
-    };
-}
-
-/* `list` has room for the capabilities. */
-static void copy_caller(DispatchRun *run, const KhronosCaller *caller, const char **list, char **at)
-{
-    run->caller = *caller;
-    run->caller.current_user = pack_string(at, caller->current_user);
-    if (!caller->capabilities)
-        return;
-    for (int i = 0; i < caller->capability_count; i++)
-        list[i] = pack_string(at, caller->capabilities[i]);
-    run->caller.capabilities = list;
+    size_t pointers = (size_t)dispatch_caller_pointers(request->caller) * sizeof(char *);
+    return sizeof(DispatchRun) + (size_t)count * each + pointers +
+           dispatch_caller_room(request->caller) + dispatch_event_room(request->event);
 }
 
 static void fill_executions(DispatchRun *run, const DispatchRequest *request,
@@ -109,8 +47,7 @@ static DispatchRun *run_new(Dispatcher *d, DispatchRecord *record, const Dispatc
     KhronosExecution *executions = (KhronosExecution *)(run + 1);
     Strbuf *outs = (Strbuf *)(executions + (one ? 0 : count));
     const char **list = (const char **)(outs + count);
-    const KhronosCaller *caller = request->caller;
-    char *at = (char *)(list + (caller && caller->capabilities ? caller->capability_count : 0));
+    char *at = (char *)(list + dispatch_caller_pointers(request->caller));
     *run = (DispatchRun){
         .action = {.type = one ? VM_ACTION_EXECUTE : VM_ACTION_DISPATCH_EVENT,
                    .handle = {request->guild_id, 0},
@@ -122,9 +59,10 @@ static DispatchRun *run_new(Dispatcher *d, DispatchRecord *record, const Dispatc
         .outs = outs,
         .bytes = bytes,
     };
-    copy_event(run, request->event, &at);
-    if (caller)
-        copy_caller(run, caller, list, &at);
+    run->event = dispatch_copy_event(&at, request->event);
+    run->event.id = record->event_id;
+    if (request->caller)
+        run->caller = dispatch_copy_caller(&at, request->caller, list);
     fill_executions(run, request, templates, count);
     return run;
 }
@@ -151,7 +89,7 @@ static size_t record_room(const DispatchRequest *request, KhronosTemplate **temp
 {
     size_t id = request->event->id.length ? request->event->id.length + 1 : RANDOM_ID_SIZE;
     size_t room = sizeof(DispatchRecord) + (size_t)count * sizeof(DispatchExecution) + id +
-                  text_room(request->target);
+                  dispatch_text_room(request->target);
     for (int i = 0; i < count; i++)
         room += strlen(template_name(templates[i])) + 1;
     return room;
@@ -181,11 +119,12 @@ DispatchRecord *dispatch_record_new(Dispatcher *d, const DispatchRequest *reques
     atomic_init(&record->outcome, DISPATCH_ACCEPTED);
     char *at = (char *)(record->executions + count);
     EventText id = request->event->id;
-    record->event_id = id.length ? pack_text(&at, id) : pack(&at, unset, RANDOM_ID_SIZE - 1);
-    record->target = pack_text(&at, request->target);
+    record->event_id = id.length ? dispatch_copy_text(&at, id)
+                                 : dispatch_copy_bytes(&at, unset, RANDOM_ID_SIZE - 1);
+    record->target = dispatch_copy_text(&at, request->target);
     for (int i = 0; i < count; i++)
         record->executions[i] = (DispatchExecution){
-            .template_name = pack_string(&at, template_name(templates[i])),
+            .template_name = dispatch_copy_string(&at, template_name(templates[i])),
             .version = template_version(templates[i]),
             .path = "",
             .record = record,
@@ -219,9 +158,24 @@ static EventText take(Strbuf *buffer, size_t *bytes)
     return text;
 }
 
+void dispatch_judge(KhronosExecution *x, size_t start)
+{
+    char complaint[256];
+    Strbuf *out = x->out;
+    if (x->status != KHRONOS_OK || !settings_event(x->event) || out->failed ||
+        settings_check(x->event, out->data + start, out->length - start, complaint,
+                       sizeof(complaint)))
+        return;
+    out->length = start;
+    x->status = KHRONOS_INVALID_RESULT;
+    strbuf_clear(&x->message);
+    strbuf_puts(&x->message, complaint);
+}
+
 static size_t harvest(DispatchExecution *kept, KhronosExecution *x)
 {
     size_t bytes = 0;
+    dispatch_judge(x, 0);
     kept->status = x->status;
     if (x->status == KHRONOS_OK)
         kept->result = take(x->out, &bytes);
@@ -260,7 +214,7 @@ DispatchRecord *dispatch_record_adopt(LuaVmAction *action, DispatchOutcome outco
     KhronosExecution *x = &action->execution;
     const char *name = template_name(x->template_version);
     EventText id = x->event->id.length ? x->event->id : (EventText){x->id, strlen(x->id)};
-    size_t bytes = sizeof(DispatchRecord) + sizeof(DispatchExecution) + text_room(id) +
+    size_t bytes = sizeof(DispatchRecord) + sizeof(DispatchExecution) + dispatch_text_room(id) +
                    strlen(name) + 1;
     DispatchRecord *record = malloc(bytes);
     if (!record)
@@ -274,9 +228,9 @@ DispatchRecord *dispatch_record_adopt(LuaVmAction *action, DispatchOutcome outco
     atomic_init(&record->references, 1);
     atomic_init(&record->outcome, (int)outcome);
     char *at = (char *)(record->executions + 1);
-    record->event_id = pack_text(&at, id);
+    record->event_id = dispatch_copy_text(&at, id);
     record->executions[0] = (DispatchExecution){
-        .template_name = pack_string(&at, name),
+        .template_name = dispatch_copy_string(&at, name),
         .version = template_version(x->template_version),
         .path = "",
         .record = record,
@@ -324,12 +278,4 @@ void dispatch_record_result(DispatchRecord *record, DispatchResult *result)
         .count = record->count,
         .record = record,
     };
-}
-
-const char *dispatch_outcome_name(DispatchOutcome outcome)
-{
-    static const char *const names[] = {"accepted",   "done",          "return_timeout",
-                                        "queue_full", "paused",        "vm_broken",
-                                        "not_found",  "shutting_down", "no_memory"};
-    return names[outcome];
 }

@@ -132,12 +132,21 @@ DispatchWaiter *dispatch_shard_wake_due(DispatchShard *shard, uint64_t now_ns)
 /* ---- Coming and going -------------------------------------------------------------------------
  */
 
+void dispatch_shard_unkey(DispatchShard *shard, DispatchRecord *record)
+{
+    if (record->keyed)
+        dispatch_table_remove(&shard->keys, record->key_hash, record);
+    record->keyed = false;
+}
+
 bool dispatch_shard_add(DispatchShard *shard, DispatchRecord *record, uint64_t key_hash,
-                        uint64_t due_ns)
+                        uint64_t due_ns, DispatchRecord *replaced)
 {
     if (!dispatch_table_reserve(&shard->ids, (size_t)record->count) ||
         !dispatch_table_reserve(&shard->keys, 1) || !dispatch_heap_reserve(&shard->waits))
         return false;
+    if (replaced)
+        dispatch_shard_unkey(shard, replaced);
     record->shard = shard->index;
     record->key_hash = key_hash;
     dispatch_record_setids(record, &shard->random, "0123456789abcdef"[shard->index]);
@@ -160,13 +169,6 @@ bool dispatch_shard_adopt(DispatchShard *shard, DispatchRecord *record, uint64_t
                        &record->executions[0]);
     dispatch_shard_keep(shard, record, now_ns);
     return true;
-}
-
-void dispatch_shard_unkey(DispatchShard *shard, DispatchRecord *record)
-{
-    if (record->keyed)
-        dispatch_table_remove(&shard->keys, record->key_hash, record);
-    record->keyed = false;
 }
 
 void dispatch_shard_remove(DispatchShard *shard, DispatchRecord *record)

@@ -44,10 +44,11 @@ void dispatch_shard_free(DispatchShard *shard); /* nothing runs; releases what i
 /* Running or kept; NULL: none. */
 DispatchRecord *dispatch_shard_find(const DispatchShard *shard, const DispatchKey *key);
 DispatchExecution *dispatch_shard_findid(const DispatchShard *shard, const char *id);
-/* Gives the record its ids and makes it found; its first waiter waits until due_ns. The shard takes
- * over a reference and adds the waiter's. False: no memory, nothing changed. */
+/* Gives the record its ids and makes it found, by its event id in the place of `replaced` (NULL:
+ * nothing is found by that); its first waiter waits until due_ns. The shard takes over a reference
+ * and adds the waiter's. False: no memory, nothing changed. */
 bool dispatch_shard_add(DispatchShard *shard, DispatchRecord *record, uint64_t key_hash,
-                        uint64_t due_ns);
+                        uint64_t due_ns, DispatchRecord *replaced);
 /* One more caller waits; takes over a reference to the record. False: no memory. */
 bool dispatch_shard_wait(DispatchShard *shard, DispatchWaiter *waiter, uint64_t due_ns);
 

@@ -5,29 +5,11 @@
 
 #include "base/base.h"
 #include "base/clock.h"
-#include "worker/dispatch_alarm.h"
-#include "worker/dispatch_shard.h"
+#include "worker/dispatch_state.h"
 
 enum {
-    RETRY_AFTER_MS = 1000, /* when the dispatcher itself is full */
+    RETRY_AFTER_MS = 1000, /* when the dispatcher itself is full, or has no templates */
     SWEEP_PARTS = 64       /* kept records may be kept for such a part of keep_ns more */
-};
-
-/* Lock order: at most one shard's lock at a time, and none while anybody is called. */
-struct Dispatcher {
-    DispatcherOptions options;
-    DispatchSeed seed;
-    bool has_alarm;
-    DispatchAlarm alarm;
-    DispatchShard shards[DISPATCH_SHARDS];
-    atomic_bool stopping;
-    /* Bounds and counters. Relaxed: each stands for itself. */
-    atomic_uint turn; /* shard of the next record without a key */
-    atomic_size_t records, bytes, waits;
-    _Atomic uint64_t unmatched, refused;
-    /* Actions not back. The last that a completion touches: release, so that dispatcher_free
-     * (acquire) comes after all of it. */
-    atomic_size_t pending;
 };
 
 void dispatcher_default_options(DispatcherOptions *options)
@@ -45,6 +27,17 @@ static uint64_t alarm_ring(void *userdata)
     return dispatcher_poll(userdata);
 }
 
+static void on_turn(void *userdata, DispatchParked *parked);
+
+static void open_lobby(Dispatcher *d, DispatchLobby *lobby)
+{
+    dispatch_lobby_init(lobby, d->seed.words[0]);
+    lobby->source = d->options.templates;
+    lobby->turn = on_turn;
+    lobby->userdata = d;
+    lobby->under_way = &d->pending;
+}
+
 Dispatcher *dispatcher_new(const DispatcherOptions *options)
 {
     size_t size = (sizeof(Dispatcher) + DISPATCH_CACHE_LINE - 1) / DISPATCH_CACHE_LINE;
@@ -56,6 +49,8 @@ Dispatcher *dispatcher_new(const DispatcherOptions *options)
     d->seed = (DispatchSeed){{random_u64(), random_u64()}};
     for (int i = 0; i < DISPATCH_SHARDS; i++)
         dispatch_shard_init(&d->shards[i], i, &d->seed);
+    for (int i = 0; i < DISPATCH_LOBBIES; i++)
+        open_lobby(d, &d->lobbies[i]);
     d->has_alarm = !options->clock;
     if (d->has_alarm && !dispatch_alarm_start(&d->alarm, alarm_ring, d)) {
         d->has_alarm = false;
@@ -79,6 +74,8 @@ void dispatcher_free(Dispatcher *d)
         dispatch_alarm_stop(&d->alarm);
     for (int i = 0; i < DISPATCH_SHARDS; i++)
         dispatch_shard_free(&d->shards[i]);
+    for (int i = 0; i < DISPATCH_LOBBIES; i++)
+        dispatch_lobby_free(&d->lobbies[i]);
     free(d);
 }
 
@@ -224,17 +221,25 @@ static DispatchRecord *sweep_locked(Dispatcher *d, DispatchShard *shard, uint64_
  */
 
 /* Without a record: refused, or nothing to run. */
-static void answer_at_once(Dispatcher *d, const DispatchRequest *request, DispatchOutcome outcome)
+static void answer_saying(Dispatcher *d, const DispatchRequest *request, DispatchOutcome outcome,
+                          const char *message)
 {
     _Atomic uint64_t *counter = outcome == DISPATCH_DONE ? &d->unmatched : &d->refused;
+    bool later = outcome == DISPATCH_QUEUE_FULL || outcome == DISPATCH_UNAVAILABLE;
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
     DispatchResult result = {
         .outcome = outcome,
-        .retry_after_ms = outcome == DISPATCH_QUEUE_FULL ? RETRY_AFTER_MS : 0,
+        .retry_after_ms = later ? RETRY_AFTER_MS : 0,
+        .message = message,
         .guild_id = request->guild_id,
         .event_id = request->event->id,
     };
     request->complete(request->userdata, &result);
+}
+
+static void answer_at_once(Dispatcher *d, const DispatchRequest *request, DispatchOutcome outcome)
+{
+    answer_saying(d, request, outcome, NULL);
 }
 
 static void answer(DispatchRecord *record, DispatchOutcome outcome, bool duplicate,
@@ -262,20 +267,6 @@ static void answer_waiters(Dispatcher *d, DispatchWaiter *list)
 
 /* ---- The action comes back --------------------------------------------------------------------
  */
-
-static DispatchOutcome outcome_of(const LuaVmAction *action)
-{
-    switch (action->outcome) {
-    case VM_ACTION_DONE: return DISPATCH_DONE;
-    case VM_ACTION_QUEUE_FULL: return DISPATCH_QUEUE_FULL;
-    case VM_ACTION_PAUSED: return DISPATCH_PAUSED;
-    case VM_ACTION_SHUTTING_DOWN: return DISPATCH_SHUTTING_DOWN;
-    case VM_ACTION_VM_BROKEN: return DISPATCH_VM_BROKEN;
-    case VM_ACTION_NOT_FOUND: return DISPATCH_NOT_FOUND;
-    case VM_ACTION_NO_MEMORY: return DISPATCH_NO_MEMORY;
-    }
-    BASE_UNREACHABLE();
-}
 
 /* The record's part in the shard, its results being there. Returns who gets an answer; *gone: the
  * shard's reference is the caller's. A run that was lost after its acceptance can be asked after,
@@ -305,7 +296,7 @@ static void on_action(LuaVmAction *action)
     DispatchRecord *record = run->record;
     Dispatcher *d = run->dispatcher;
     DispatchShard *shard = &d->shards[record->shard];
-    DispatchOutcome outcome = outcome_of(action);
+    DispatchOutcome outcome = dispatch_outcome_of(action);
     size_t results = outcome == DISPATCH_DONE ? dispatch_record_harvest(record, action) : 0;
     uint64_t now_ns = clock_now(d);
     bool gone;
@@ -380,9 +371,8 @@ static DispatchOutcome join_locked(Dispatcher *d, DispatchShard *shard, Dispatch
 
 /* False: the event id is new. Else the request is taken care of. */
 static bool join(Dispatcher *d, DispatchShard *shard, const DispatchRequest *request,
-                 const DispatchKey *key, uint64_t now_ns)
+                 const DispatchKey *key, uint64_t now_ns, uint64_t due_ns)
 {
-    uint64_t due_ns = wait_end(now_ns, request->wait_ms);
     bool waits = false;
     pthread_mutex_lock(&shard->lock);
     DispatchRecord *swept = sweep_locked(d, shard, now_ns);
@@ -414,35 +404,21 @@ static bool join(Dispatcher *d, DispatchShard *shard, const DispatchRequest *req
     return true;
 }
 
-static int find_templates(Dispatcher *d, const DispatchRequest *request,
-                          KhronosTemplate *templates[TEMPLATES_PER_GUILD_MAX])
-{
-    const TemplateSource *source = &d->options.templates;
-    if (!request->target.data)
-        return source->match(source->self, request->guild_id, request->event, templates,
-                             TEMPLATES_PER_GUILD_MAX);
-    templates[0] = source->get(source->self, request->guild_id, request->target.data,
-                               request->target.length);
-    return templates[0] != NULL;
-}
-
-/* The record with its place within the bounds, or NULL: *outcome says why. */
+/* The record with its place within the bounds, or NULL: *outcome says why. Takes over what was
+ * found. */
 static DispatchRecord *prepare(Dispatcher *d, DispatchShard *shard, const DispatchRequest *request,
-                               uint64_t now_ns, DispatchOutcome *outcome)
+                               TemplateLookup *lookup, uint64_t now_ns, DispatchOutcome *outcome)
 {
-    KhronosTemplate *templates[TEMPLATES_PER_GUILD_MAX];
-    int count = find_templates(d, request, templates);
-    if (count == 0) {
+    if (lookup->count == 0) {
         *outcome = request->target.data ? DISPATCH_NOT_FOUND : DISPATCH_DONE;
         return NULL;
     }
-    DispatchRecord *record = dispatch_record_new(d, request, templates, count);
+    DispatchRecord *record = dispatch_record_new(d, request, lookup->found, lookup->count);
     if (!record) {
-        for (int i = 0; i < count; i++)
-            template_release(templates[i]);
         *outcome = DISPATCH_NO_MEMORY;
         return NULL;
     }
+    lookup->count = 0; /* they are the record's */
     if (admit_wait(d, request->wait_ms)) {
         if (admit(d, shard, record->bytes, now_ns))
             return record;
@@ -463,14 +439,16 @@ static void discard(Dispatcher *d, DispatchRecord *record)
 
 typedef enum Entry { ENTRY_MADE, ENTRY_DUPLICATE, ENTRY_NO_MEMORY } Entry;
 
+/* `again`: also in the place of another. */
 static Entry enter(Dispatcher *d, DispatchShard *shard, DispatchRecord *record,
-                   const DispatchKey *key, uint64_t now_ns, uint64_t due_ns)
+                   const DispatchKey *key, bool again, uint64_t now_ns, uint64_t due_ns)
 {
     Entry entry = ENTRY_DUPLICATE;
     pthread_mutex_lock(&shard->lock);
     DispatchRecord *swept = sweep_locked(d, shard, now_ns);
-    if (!record->keyed || !dispatch_shard_find(shard, key)) {
-        bool added = dispatch_shard_add(shard, record, key->hash, due_ns);
+    DispatchRecord *other = record->keyed ? dispatch_shard_find(shard, key) : NULL;
+    if (!other || again) {
+        bool added = dispatch_shard_add(shard, record, key->hash, due_ns, other);
         shard->stats.dispatched += added;
         entry = added ? ENTRY_MADE : ENTRY_NO_MEMORY;
     }
@@ -498,30 +476,26 @@ static void start(Dispatcher *d, DispatchShard *shard, DispatchRecord *record)
     dispatch_record_release(record);
 }
 
-void dispatcher_dispatch(Dispatcher *d, const DispatchRequest *request)
+/* With the templates at hand: takes over what was found. */
+static void go_on(Dispatcher *d, DispatchShard *shard, const DispatchRequest *request,
+                  const DispatchKey *key, TemplateLookup *lookup, uint64_t now_ns, uint64_t due_ns)
 {
-    BASE_ASSERT(request->guild_id != 0);
-    /* Relaxed: what slips through is refused by the worker. */
-    if (atomic_load_explicit(&d->stopping, memory_order_relaxed)) {
-        answer_at_once(d, request, DISPATCH_SHUTTING_DOWN);
+    DispatchOutcome outcome;
+    if (lookup->failed) {
+        answer_saying(d, request, DISPATCH_UNAVAILABLE, lookup->message);
         return;
     }
-    DispatchKey key;
-    DispatchShard *shard = choose_shard(d, request, &key);
-    uint64_t now_ns = clock_now(d);
-    if (key.event_id.length != 0 && join(d, shard, request, &key, now_ns))
-        return;
-    DispatchOutcome outcome;
-    DispatchRecord *record = prepare(d, shard, request, now_ns, &outcome);
+    DispatchRecord *record = prepare(d, shard, request, lookup, now_ns, &outcome);
+    template_lookup_free(lookup);
     if (!record) {
         answer_at_once(d, request, outcome);
         return;
     }
     dispatch_record_retain(record);
-    uint64_t due_ns = wait_end(now_ns, request->wait_ms);
-    for (Entry entry; (entry = enter(d, shard, record, &key, now_ns, due_ns)) != ENTRY_MADE;) {
+    for (Entry entry;
+         (entry = enter(d, shard, record, key, request->again, now_ns, due_ns)) != ENTRY_MADE;) {
         /* The same event id at the same time on two threads. */
-        bool joined = entry == ENTRY_DUPLICATE && join(d, shard, request, &key, now_ns);
+        bool joined = entry == ENTRY_DUPLICATE && join(d, shard, request, key, now_ns, due_ns);
         if (!joined && entry == ENTRY_DUPLICATE)
             continue; /* and the other one was refused meanwhile */
         dispatch_record_release(record);
@@ -533,6 +507,119 @@ void dispatcher_dispatch(Dispatcher *d, const DispatchRequest *request)
     if (request->wait_ms != 0)
         set_alarm(d, due_ns);
     start(d, shard, record);
+}
+
+static bool may_join(const DispatchRequest *request)
+{
+    return request->event->id.length != 0 && !request->again;
+}
+
+/* ---- Templates that come later ----------------------------------------------------------------
+ */
+
+static DispatchLobby *lobby_of(Dispatcher *d, uint64_t guild_id)
+{
+    return &d->lobbies[dispatch_hash(&d->seed, &guild_id, sizeof(guild_id)) % DISPATCH_LOBBIES];
+}
+
+/* What waits has a place among the records, and the wait has one among the waits. */
+static void unpark(Dispatcher *d, const DispatchParked *parked)
+{
+    discharge(d, 1, parked->bytes);
+    if (!parked->gave_up)
+        wait_over(d, parked->request.wait_ms == 0);
+}
+
+static void on_turn(void *userdata, DispatchParked *parked)
+{
+    Dispatcher *d = userdata;
+    const DispatchRequest *request = &parked->request;
+    DispatchKey key;
+    uint64_t now_ns = clock_now(d);
+    unpark(d, parked);
+    if (parked->gave_up) {
+        template_lookup_free(&parked->lookup);
+        return;
+    }
+    if (atomic_load_explicit(&d->stopping, memory_order_relaxed)) {
+        template_lookup_free(&parked->lookup);
+        answer_at_once(d, request, DISPATCH_SHUTTING_DOWN);
+        return;
+    }
+    DispatchShard *shard = choose_shard(d, request, &key);
+    if (may_join(request) && join(d, shard, request, &key, now_ns, parked->due_ns))
+        template_lookup_free(&parked->lookup);
+    else
+        go_on(d, shard, request, &key, &parked->lookup, now_ns, parked->due_ns);
+}
+
+static void park(Dispatcher *d, DispatchShard *shard, const DispatchRequest *request,
+                 uint64_t now_ns, uint64_t due_ns)
+{
+    bool waits = request->wait_ms != 0;
+    if (!admit_wait(d, request->wait_ms)) {
+        answer_at_once(d, request, DISPATCH_QUEUE_FULL);
+        return;
+    }
+    DispatchOutcome outcome = DISPATCH_NO_MEMORY;
+    DispatchParked *parked = dispatch_parked_new(request, waits ? due_ns : DISPATCH_NEVER);
+    if (parked) {
+        outcome = DISPATCH_QUEUE_FULL;
+        if (admit(d, shard, parked->bytes, now_ns)) {
+            if (dispatch_lobby_park(lobby_of(d, request->guild_id), parked)) {
+                if (waits)
+                    set_alarm(d, due_ns);
+                return;
+            }
+            outcome = DISPATCH_NO_MEMORY;
+            discharge(d, 1, parked->bytes);
+        }
+        dispatch_parked_release(parked);
+    }
+    wait_over(d, !waits);
+    answer_at_once(d, request, outcome);
+}
+
+/* Who waited for templates longer than it wanted. */
+static uint64_t poll_lobby(Dispatcher *d, DispatchLobby *lobby)
+{
+    uint64_t due_ns;
+    DispatchParked *next, *list = dispatch_lobby_late(lobby, clock_now(d), &due_ns);
+    for (; list; list = next) {
+        next = list->next_late;
+        wait_over(d, false);
+        answer_saying(d, &list->request, DISPATCH_UNAVAILABLE,
+                      "the guild's templates are still being loaded; nothing ran");
+        dispatch_parked_release(list);
+    }
+    return due_ns;
+}
+
+void dispatcher_dispatch(Dispatcher *d, const DispatchRequest *request)
+{
+    BASE_ASSERT(request->guild_id != 0);
+    /* Relaxed: what slips through is refused by the worker. */
+    if (atomic_load_explicit(&d->stopping, memory_order_relaxed)) {
+        answer_at_once(d, request, DISPATCH_SHUTTING_DOWN);
+        return;
+    }
+    DispatchKey key;
+    DispatchShard *shard = choose_shard(d, request, &key);
+    uint64_t now_ns = clock_now(d), due_ns = wait_end(now_ns, request->wait_ms);
+    if (may_join(request) && join(d, shard, request, &key, now_ns, due_ns))
+        return;
+    TemplateLookup lookup;
+    template_lookup_clear(&lookup);
+    lookup.guild_id = request->guild_id;
+    lookup.name = request->target;
+    lookup.event = request->event;
+    lookup.complete = NULL;
+    const TemplateSource *source = &d->options.templates;
+    if (!dispatch_lobby_has(lobby_of(d, request->guild_id), request->guild_id) &&
+        source->look_up(source->self, &lookup))
+        go_on(d, shard, request, &key, &lookup, now_ns, due_ns);
+    else
+        park(d, shard, request, now_ns, due_ns);
 }
 
 /* ---- By execution id --------------------------------------------------------------------------
@@ -573,7 +660,7 @@ void dispatcher_adopt(Dispatcher *d, LuaVmAction *action)
     DispatchShard *shard = shard_of_id(d, id, strlen(id));
     BASE_ASSERT(shard && !action->executions);
     DispatchRecord *record = d->options.keep_ns > 0
-                                 ? dispatch_record_adopt(action, outcome_of(action))
+                                 ? dispatch_record_adopt(action, dispatch_outcome_of(action))
                                  : NULL;
     if (!record)
         return;
@@ -589,67 +676,6 @@ void dispatcher_adopt(Dispatcher *d, LuaVmAction *action)
         set_alarm(d, sweep_due(d, now_ns));
     else
         forget(d, record);
-}
-
-typedef struct Cancel {
-    LuaVmAction action;
-    Dispatcher *dispatcher;
-    DispatchRecord *record; /* retained */
-    void (*complete)(void *userdata, DispatchOutcome outcome);
-    void *userdata;
-} Cancel;
-
-static bool is_running(DispatchRecord *record)
-{
-    /* Relaxed: nothing else is read. */
-    return atomic_load_explicit(&record->outcome, memory_order_relaxed) == DISPATCH_ACCEPTED;
-}
-
-static void on_cancel(LuaVmAction *action)
-{
-    Cancel *cancel = action->userdata;
-    Dispatcher *d = cancel->dispatcher;
-    DispatchOutcome outcome = outcome_of(action);
-    if (outcome == DISPATCH_DONE)
-        outcome = DISPATCH_ACCEPTED;
-    else if (outcome == DISPATCH_NOT_FOUND && !is_running(cancel->record))
-        outcome = DISPATCH_DONE;
-    cancel->complete(cancel->userdata, outcome);
-    dispatch_record_release(cancel->record);
-    free(cancel);
-    /* Release: see the struct. */
-    atomic_fetch_sub_explicit(&d->pending, 1, memory_order_release);
-}
-
-void dispatcher_cancel(Dispatcher *d, const char *id, size_t length,
-                       void (*complete)(void *userdata, DispatchOutcome outcome), void *userdata)
-{
-    int index;
-    DispatchRecord *record = dispatcher_find(d, id, length, &index);
-    DispatchOutcome outcome = DISPATCH_NOT_FOUND;
-    if (record && !is_running(record))
-        outcome = DISPATCH_DONE;
-    Cancel *cancel = record && outcome != DISPATCH_DONE ? malloc(sizeof(*cancel)) : NULL;
-    if (!cancel) {
-        if (record && outcome != DISPATCH_DONE)
-            outcome = DISPATCH_NO_MEMORY;
-        dispatch_record_release(record);
-        complete(userdata, outcome);
-        return;
-    }
-    *cancel = (Cancel){
-        .action = {.type = VM_ACTION_CANCEL,
-                   .handle = {record->guild_id, 0},
-                   .complete = on_cancel,
-                   .userdata = cancel,
-                   .execution_id = record->executions[index].id},
-        .dispatcher = d,
-        .record = record,
-        .complete = complete,
-        .userdata = userdata,
-    };
-    atomic_fetch_add_explicit(&d->pending, 1, memory_order_relaxed);
-    d->options.submit(d->options.submit_userdata, &cancel->action);
 }
 
 /* ---- Time passes ------------------------------------------------------------------------------
@@ -680,6 +706,11 @@ uint64_t dispatcher_poll(Dispatcher *d)
         uint64_t shard_ns = poll_shard(d, &d->shards[i]);
         if (shard_ns < due_ns)
             due_ns = shard_ns;
+    }
+    for (int i = 0; i < DISPATCH_LOBBIES; i++) {
+        uint64_t lobby_ns = poll_lobby(d, &d->lobbies[i]);
+        if (lobby_ns < due_ns)
+            due_ns = lobby_ns;
     }
     return due_ns;
 }

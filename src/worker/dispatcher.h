@@ -8,6 +8,11 @@
  * the caller names), each with an id of its own, all in one action: one mail, so a guild's events
  * start in the order of the calls that dispatched them. Events that match nothing cost a look-up.
  *
+ * Where the templates are not at hand (TemplateSource answers later), the request is copied and
+ * waits, and goes on on the thread that has the answer; later requests of that guild queue up
+ * behind it. What waits counts as a record. Who waits for a result and loses patience before there
+ * is an answer is told DISPATCH_UNAVAILABLE, and nothing runs.
+ *
  * The dispatcher remembers what it started. A repeated event id gets the first answer instead of a
  * second run; a caller may stop waiting while the run goes on; an execution can be asked after and
  * cancelled by its id. All of that is one object, the record. It is running until its action came
@@ -23,8 +28,9 @@
  * counted: the result that a completion gets, with all texts in it, is valid during the completion;
  * dispatch_record_retain keeps it longer, also past the end of the dispatcher.
  *
- * End: dispatcher_stop (new requests are refused), worker_drain, worker_stop (every action comes
- * back, and with it every caller gets an answer), dispatcher_free.
+ * End: dispatcher_stop (new requests are refused), worker_drain, the end of the templates' source
+ * (every look-up is answered, what waited is refused), worker_stop (every action comes back, and
+ * with it every caller gets an answer), dispatcher_free.
  *
  * Everything here is for any thread unless it says otherwise. */
 #ifndef WORKER_DISPATCHER_H
@@ -67,7 +73,7 @@ void dispatcher_use_worker(DispatcherOptions *options, Worker *worker);
 Dispatcher *dispatcher_new(const DispatcherOptions *options);
 /* From now on requests are refused as shutting down. Waits for nothing. */
 void dispatcher_stop(Dispatcher *d);
-/* All actions have come back (asserted) and no call is under way. NULL is fine. */
+/* All actions and look-ups have come back (asserted) and no call is under way. NULL is fine. */
 void dispatcher_free(Dispatcher *d);
 
 typedef enum DispatchOutcome {
@@ -83,7 +89,6 @@ typedef enum DispatchOutcome {
                            */
     DISPATCH_NO_MEMORY
 } DispatchOutcome;
-const char *dispatch_outcome_name(DispatchOutcome outcome); /* "return_timeout" */
 
 /* One run of a template. */
 typedef struct DispatchExecution {
@@ -145,6 +150,11 @@ DispatchRecord *dispatcher_find(Dispatcher *d, const char *id, size_t length, in
 void dispatch_record_result(DispatchRecord *record, DispatchResult *result);
 DispatchRecord *dispatch_record_retain(DispatchRecord *record);
 void dispatch_record_release(DispatchRecord *record); /* NULL is fine */
+
+/* Is the result (in x->out from `start` on) of the form that its event asks for (settings.h)? If
+ * not, it is no result: the execution ends as KHRONOS_INVALID_RESULT. The dispatcher does that with
+ * all that comes back to it; this is for who gave the worker an action himself. */
+void dispatch_judge(KhronosExecution *x, size_t start);
 
 /* For who gave the worker an action with one execution himself, and whose caller did not wait for
  * its end: takes the results of the action, which came back, and keeps them as if they had been

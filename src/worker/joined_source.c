@@ -61,18 +61,15 @@ static void join(JoinedLookup *joined)
     TemplateLookup *asked = joined->asked;
     TemplateLookup folder = {.guild_id = asked->guild_id, .event = asked->event};
     TemplateSource source = templates_source(joined->source->folder);
-    asked->found = NULL;
-    asked->count = 0;
-    asked->failed = false;
+    template_lookup_clear(asked);
     if (joined->store.failed) {
         fail(asked, joined->store.message);
         return;
     }
     source.look_up(source.self, &folder); /* a folder answers at once */
-    asked->found = malloc(TEMPLATES_PER_GUILD_MAX * sizeof(KhronosTemplate *));
-    if (folder.failed || !asked->found)
-        fail(asked, folder.failed ? folder.message : "not enough memory");
-    else
+    if (folder.failed)
+        fail(asked, folder.message);
+    else if (template_lookup_reserve(asked, folder.count + joined->store.count))
         merge(asked, &folder, &joined->store, joined->source);
     template_lookup_free(&folder);
 }
@@ -87,20 +84,12 @@ static void store_answered(TemplateLookup *lookup)
     asked->complete(asked);
 }
 
-static bool look_up(void *self, TemplateLookup *lookup)
+/* True: answered all the same. */
+static bool look_up_later(JoinedSource *source, TemplateLookup *lookup)
 {
-    JoinedSource *source = self;
-    if (lookup->name.data) {
-        TemplateSource folder = templates_source(source->folder);
-        if (folder.look_up(folder.self, lookup) && (lookup->count > 0 || lookup->failed))
-            return true;
-        template_lookup_free(lookup);
-        return source->store.look_up(source->store.self, lookup);
-    }
     JoinedLookup *joined = calloc(1, sizeof(*joined));
     if (!joined) {
-        lookup->found = NULL;
-        lookup->count = 0;
+        template_lookup_clear(lookup);
         fail(lookup, "not enough memory");
         return true;
     }
@@ -116,6 +105,26 @@ static bool look_up(void *self, TemplateLookup *lookup)
     template_lookup_free(&joined->store);
     free(joined);
     return true;
+}
+
+static bool look_up(void *self, TemplateLookup *lookup)
+{
+    JoinedSource *source = self;
+    if (lookup->name.data) {
+        TemplateSource folder = templates_source(source->folder);
+        if (folder.look_up(folder.self, lookup) && (lookup->count > 0 || lookup->failed))
+            return true;
+        template_lookup_free(lookup);
+        return source->store.look_up(source->store.self, lookup);
+    }
+    JoinedLookup now = {.asked = lookup, .source = source};
+    now.store = (TemplateLookup){.guild_id = lookup->guild_id, .event = lookup->event};
+    if (source->store.look_up(source->store.self, &now.store)) {
+        join(&now);
+        template_lookup_free(&now.store);
+        return true;
+    }
+    return lookup->complete && look_up_later(source, lookup);
 }
 
 TemplateSource joined_source(JoinedSource *joined)

@@ -612,34 +612,6 @@ void templates_close(TemplateCache *cache)
     free(cache);
 }
 
-KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length)
-{
-    int place;
-    pthread_mutex_lock(&cache->lock);
-    if (changed(cache))
-        scan(cache);
-    Slot *slot = find_slot(cache, name, length, &place);
-    KhronosTemplate *t = slot && slot->current ? template_retain(slot->current) : NULL;
-    pthread_mutex_unlock(&cache->lock);
-    return t;
-}
-
-int templates_match(TemplateCache *cache, const KhronosEvent *event, KhronosTemplate **out, int max)
-{
-    int count = 0;
-    pthread_mutex_lock(&cache->lock);
-    if (changed(cache))
-        scan(cache);
-    uint64_t candidates = listeners_of(cache, event->name) | listeners_of(cache, event->base_name);
-    if (cache->index_failed)
-        candidates = UINT64_MAX;
-    for (int i = 0; i < cache->live_count && count < max; i++)
-        if ((candidates >> i & 1) && template_matches(cache->live[i], event))
-            out[count++] = template_retain(cache->live[i]);
-    pthread_mutex_unlock(&cache->lock);
-    return count;
-}
-
 void templates_keepsources(TemplateCache *cache)
 {
     pthread_mutex_lock(&cache->lock);
@@ -653,32 +625,56 @@ void templates_keepsources(TemplateCache *cache)
     pthread_mutex_unlock(&cache->lock);
 }
 
-static KhronosTemplate *source_get(void *self, uint64_t guild_id, const char *name, size_t length)
+static KhronosTemplate *get_locked(TemplateCache *cache, const char *name, size_t length)
 {
-    (void)guild_id;
-    return templates_get(self, name, length);
+    int place;
+    Slot *slot = find_slot(cache, name, length, &place);
+    return slot && slot->current ? template_retain(slot->current) : NULL;
 }
 
-static int source_match(void *self, uint64_t guild_id, const KhronosEvent *event,
-                        KhronosTemplate **out, int max)
+KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length)
 {
-    (void)guild_id;
-    return templates_match(self, event, out, max);
+    pthread_mutex_lock(&cache->lock);
+    if (changed(cache))
+        scan(cache);
+    KhronosTemplate *t = get_locked(cache, name, length);
+    pthread_mutex_unlock(&cache->lock);
+    return t;
+}
+
+static void match_locked(TemplateCache *cache, TemplateLookup *lookup)
+{
+    const KhronosEvent *event = lookup->event;
+    uint64_t candidates = listeners_of(cache, event->name) | listeners_of(cache, event->base_name);
+    if (cache->index_failed)
+        candidates = UINT64_MAX;
+    if (candidates == 0 || !template_lookup_reserve(lookup, __builtin_popcountll(candidates)))
+        return;
+    for (int i = 0; i < cache->live_count; i++)
+        if ((candidates >> i & 1) && template_matches(cache->live[i], event))
+            lookup->found[lookup->count++] = template_retain(cache->live[i]);
+}
+
+static bool look_up(void *self, TemplateLookup *lookup)
+{
+    TemplateCache *cache = self;
+    template_lookup_clear(lookup);
+    pthread_mutex_lock(&cache->lock);
+    if (changed(cache))
+        scan(cache);
+    if (lookup->name.data) {
+        lookup->found[0] = get_locked(cache, lookup->name.data, lookup->name.length);
+        lookup->count = lookup->found[0] != NULL;
+    } else {
+        match_locked(cache, lookup);
+    }
+    pthread_mutex_unlock(&cache->lock);
+    return true;
 }
 
 TemplateSource templates_source(TemplateCache *cache)
 {
-    return (TemplateSource){.get = source_get, .match = source_match, .self = cache};
-}
-
-int templates_count(TemplateCache *cache)
-{
-    int count = 0;
-    pthread_mutex_lock(&cache->lock);
-    for (int i = 0; i < cache->slot_count; i++)
-        count += cache->slots[i].current != NULL;
-    pthread_mutex_unlock(&cache->lock);
-    return count;
+    return (TemplateSource){.look_up = look_up, .self = cache};
 }
 
 bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE])

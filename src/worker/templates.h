@@ -33,12 +33,8 @@ void templates_close(TemplateCache *cache); /* NULL is fine */
 void templates_keepsources(TemplateCache *cache);
 /* The current version, retained for the caller; NULL: there is none of that name. */
 KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length);
-/* The templates that match the event, retained, in the order of their names; at most max. */
-int templates_match(TemplateCache *cache, const KhronosEvent *event, KhronosTemplate **out,
-                    int max);
-/* The two above, for every guild alike. The cache must outlive it. */
+/* Answers at once, for every guild alike. The cache must outlive it. */
 TemplateSource templates_source(TemplateCache *cache);
-int templates_count(TemplateCache *cache);
 
 /* Writes the name of one to show around: "hello" if there is one, else the first by name. False: no
  * template at all. Any thread. */

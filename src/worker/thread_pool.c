@@ -109,15 +109,14 @@ static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now
 }
 
 /* Its VM waits for an instant. */
-static void put_timer_locked(PoolThread *self, ThreadEntry *entry)
+static void put_timer_locked(ThreadPool *pool, ThreadEntry *entry, bool by_worker)
 {
-    ThreadPool *pool = self->pool;
     if (!timerheap_put(&pool->timers, entry)) {
         make_ready_locked(pool, entry, entry->ran_ns); /* no memory: it is asked again and again */
         return;
     }
-    /* A worker looks at the timers when its turn is over; a seat does not. */
-    if (self->io && pool->idle_threads > 0 &&
+    /* A worker looks at the timers when its turn is over; others do not. */
+    if (!by_worker && pool->idle_threads > 0 &&
         (pool->keeper_until_ns == 0 || entry->due_ns < pool->keeper_until_ns))
         pthread_cond_signal(&pool->work);
 }
@@ -136,6 +135,12 @@ static void put_idle_locked(PoolThread *self, ThreadEntry *entry)
         pthread_cond_signal(&pool->work); /* who waits without an end must learn of it */
 }
 
+/* Its VM has something to do, now or at some instant. */
+static bool has_next(const ThreadEntry *entry)
+{
+    return entry->ready || entry->due_ns != 0 || entry->answers_last;
+}
+
 /* After its turn. */
 static void release_locked(PoolThread *self, ThreadEntry *entry)
 {
@@ -145,17 +150,17 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
     if (entry->parked) {
         bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
         entryqueue_put(light ? &self->parked_light : &self->parked, entry);
-    } else if (held_until_ns != 0 && (entry->ready || entry->due_ns != 0)) {
+    } else if (held_until_ns != 0 && has_next(entry)) {
         entry->scheduled = false;
-        if (entry->due_ns < held_until_ns)
+        if (entry->due_ns < held_until_ns || entry->answers_last)
             entry->due_ns = held_until_ns;
-        put_timer_locked(self, entry);
+        put_timer_locked(pool, entry, self->io == NULL);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else {
         entry->scheduled = false;
         if (entry->vm_handle && entry->due_ns != 0)
-            put_timer_locked(self, entry);
+            put_timer_locked(pool, entry, self->io == NULL);
         else if (entry->vm_handle && entry->quiet)
             put_idle_locked(self, entry);
         else if (!entry->vm_handle)
@@ -177,6 +182,34 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
     pthread_mutex_unlock(&pool->registry.lock);
     if (!taken)
         action->complete(action);
+}
+
+/* An answer came for a guild that nobody sees to. One that used too much stands still until then,
+ * whatever comes. */
+static void wake_answered_locked(ThreadPool *pool, ThreadEntry *entry)
+{
+    uint64_t now = clock_monotonic_ns();
+    uint64_t held_until_ns = entry_held_until_ns(entry, now);
+    if (held_until_ns == 0) {
+        make_ready_locked(pool, entry, now);
+        return;
+    }
+    forget_place_locked(pool, entry);
+    entry->due_ns = held_until_ns;
+    put_timer_locked(pool, entry, false);
+}
+
+static void pool_answer(Strategy *strategy, KhronosCall *call)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    ThreadEntry *entry;
+    pthread_mutex_lock(&pool->registry.lock);
+    bool taken = registry_answer_locked(&pool->registry, call, &entry);
+    if (taken && !entry->scheduled)
+        wake_answered_locked(pool, entry);
+    pthread_mutex_unlock(&pool->registry.lock);
+    if (!taken)
+        call->kind->drop(call);
 }
 
 /* ---- A thread that panicked ---- */
@@ -591,7 +624,8 @@ static bool start_threads(ThreadPool *pool, int count)
 
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {pool_submit, pool_begin, pool_drain, pool_stop, pool_stats};
+    static const StrategyOps ops = {pool_submit, pool_begin, pool_answer,
+                                    pool_drain,  pool_stop,  pool_stats};
     int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)count, sizeof(*threads));

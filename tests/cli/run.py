@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+import store_commands
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = os.path.join(HERE, "files")
 FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
@@ -109,8 +111,10 @@ CASES = {
 
 
 def run(program, arguments, **more):
-    return subprocess.run([program, *arguments], cwd=FILES, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * FACTOR, **more)
+    if "input" not in more:
+        more["stdin"] = subprocess.DEVNULL
+    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60 * FACTOR, **{"cwd": FILES, **more})
 
 
 def compare(what, expected, got):
@@ -218,6 +222,7 @@ def main():
     jobs += [(name[6:], lambda function=function: function(program))
              for name, function in sorted(globals().items())
              if name.startswith("check_") and name != "check_case"]
+    jobs += store_commands.jobs(program, run, compare, without_notices)
     for name, job in jobs:
         if names and name not in names:
             continue
