@@ -209,9 +209,9 @@ int main(int argc, char **argv)
     static Bench bench = {.guilds = 64, .calls = 4, .seconds = 5};
     for (int option; (option = getopt(argc, argv, "d:g:c:")) != -1;) {
         switch (option) {
-        case 'd': bench.seconds = atof(optarg); break;
-        case 'g': bench.guilds = atoi(optarg); break;
-        case 'c': bench.calls = atoi(optarg); break;
+        case 'd': bench.seconds = strtod(optarg, NULL); break;
+        case 'g': bench.guilds = (int)strtol(optarg, NULL, 10); break;
+        case 'c': bench.calls = (int)strtol(optarg, NULL, 10); break;
         default: return 2;
         }
     }
