@@ -115,11 +115,12 @@ static void put_random(char *out, const char *const *pieces, unsigned count, int
 static void test_patterns_as_a_naive_matcher_has_them(void **state)
 {
     (void)state;
-    static const char *const LETTERS[] = {"a", "b", "%", "_", "\\", "\xc3\xa9", "\xc3\xa8", "A",
-                                          "\xf0\x9f\x8e\xb2"};
-    static const char *const PARTS[] = {"a",   "b",    "%",    "%",        "_",        "_",
-                                        "\\%", "\\_",  "\\\\", "\xc3\xa9", "\xc3\xa8", "\\\xc3\xa9",
-                                        "A",   "\\a", "\xf0\x9f\x8e\xb2"};
+    static const char *const LETTERS[] = {
+        "a", "b", "%", "_", "\\", "\xc3\xa9", "\xc3\xa8", "A", "\xf0\x9f\x8e\xb2"};
+    static const char *const PARTS[] = {
+        "a",        "b",          "%",   "%",    "_",
+        "_",        "\\%",        "\\_", "\\\\", "\xc3\xa9",
+        "\xc3\xa8", "\\\xc3\xa9", "A",   "\\a",  "\xf0\x9f\x8e\xb2"};
     enum { KEYS = 300, PATTERNS = 400 };
     static char keys[KEYS][64];
     int64_t ids[KEYS];
@@ -168,8 +169,8 @@ static void test_patterns_that_are_refused(void **state)
         kv_assert_text(kv_run(&kv, request, STORE_INVALID)->message, bad[i].message);
         store_request_free(request);
     }
-    static const char *const PLACES[] = {"", "x", ":", "1", "1:", "-1:k", "1:\xff", " 1:k",
-                                         "12345678901234567890:k"};
+    static const char *const PLACES[] = {
+        "", "x", ":", "1", "1:", "-1:k", "1:\xff", " 1:k", "12345678901234567890:k"};
     for (size_t i = 0; i < sizeof PLACES / sizeof PLACES[0]; i++) {
         StoreRequest *request = find_request("%", "s");
         request->after = kv_text(PLACES[i]);

@@ -637,11 +637,12 @@ static void test_check(void **state)
     static const struct {
         const char *sql, *found;
     } DAMAGE[] = {
-        {"UPDATE kv_usage SET records = records + 1 WHERE guild_id = 1", "kv_usage says 34 of"},
-        {"UPDATE kv_usage SET bytes = bytes - 1 WHERE guild_id = 2", "guild 2 has 33 records"},
-        {"DELETE FROM kv_scope WHERE key = 'key 5'", "and its row says"},
-        {"UPDATE kv_scope SET id = 9999 WHERE key = 'key 5'", "kv_scope names record 9999"},
-        {"UPDATE template_guilds SET bytes = 0", "guild 42 has"},
+        {"UPDATE kv_usage SET records = records + 1 WHERE guild_id = 1",
+         "its usage says 34 records"},
+        {"UPDATE kv_usage SET bytes = bytes - 1 WHERE guild_id = 2", "guild 2: its usage says"},
+        {"DELETE FROM kv_scope WHERE key = 'key 5'", "is not found by all of its scopes"},
+        {"UPDATE kv_scope SET id = 9999 WHERE key = 'key 5'", "a scope names record 9999"},
+        {"UPDATE template_guilds SET bytes = 0", "guild 42: its templates take"},
         {"DELETE FROM template_contents", "has no content"},
         {"DELETE FROM template_versions", "has no version 1"},
     };
