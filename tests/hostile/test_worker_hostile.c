@@ -92,7 +92,7 @@ typedef struct Inbox {
 } Inbox;
 
 typedef struct Guild {
-    VmState state; /* as the observer saw it, under the lock */
+    VmState state;         /* as the observer saw it, under the lock */
     VmBrokenReason reason; /* of its last VM that broke */
     uint64_t generation;
     atomic_uint next_id;
