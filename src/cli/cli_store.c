@@ -223,12 +223,8 @@ const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE])
     CivilTime t;
     int64_t rest = ms % 1000, seconds = ms / 1000 - (rest < 0);
     civil_from_s(seconds, &t);
-    int length = snprintf(text, CLI_TIME_SIZE, "%04lld-%02d-%02dT%02d:%02d:%02d", (long long)t.year,
-                          t.month, t.day, t.hour, t.minute, t.second);
-    if (rest != 0)
-        length += snprintf(text + length, CLI_TIME_SIZE - (size_t)length, ".%03d",
-                           (int)(rest < 0 ? rest + 1000 : rest));
-    snprintf(text + length, CLI_TIME_SIZE - (size_t)length, "Z");
+    snprintf(text, CLI_TIME_SIZE, "%04lld-%02d-%02dT%02d:%02d:%02d.%03dZ", (long long)t.year,
+             t.month, t.day, t.hour, t.minute, t.second, (int)(rest < 0 ? rest + 1000 : rest));
     return text;
 }
 

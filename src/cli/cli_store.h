@@ -39,8 +39,8 @@ void cli_table_drop(CliTable *table); /* frees it */
 void cli_print_text(Text text);
 
 /* ---- Times, RFC 3339 in UTC ---- */
-enum { CLI_TIME_SIZE = 40 };
-/* "" for STORE_NO_TIME. */
+enum { CLI_TIME_SIZE = 64 };
+/* With milliseconds always, so that columns are straight; "" for STORE_NO_TIME. */
 const char *cli_time(int64_t ms, char text[CLI_TIME_SIZE]);
 /* RFC 3339, or a span from now: +90s, +10m, +2h, +7d. Complains itself. */
 bool cli_read_time(const char *option, const char *text, int64_t *ms);

@@ -69,9 +69,8 @@ static bool check(const char *path, const char *none)
     } else {
         cli_print_text((Text){report.data, report.length});
         cli_error("%s is damaged. Stop the server, keep a copy of the file with its -wal, then put "
-                  "the last backup in its place; without one: sqlite3 %s .recover | sqlite3 NEW, "
-                  "and check NEW",
-                  path, path);
+                  "the last backup in its place; docs/store.md says what to do without one",
+                  path);
     }
     strbuf_free(&report);
     return sound;

@@ -60,6 +60,7 @@ static void leave(Checker *c, size_t length)
     c->path[length] = '\0';
 }
 
+/* text: "" when the reader failed, which is then the complaint. */
 static bool complain(Checker *c, const char *text)
 {
     if (c->r.error) {
@@ -224,7 +225,7 @@ static bool check_boolean(Checker *c, Ids *ids)
     (void)ids;
     if (kind != JSON_TRUE && kind != JSON_FALSE)
         return complain_kind(c, "a boolean");
-    return json_literal(&c->r);
+    return json_literal(&c->r) || complain(c, "");
 }
 
 static bool is_id(const char *text, size_t length)
@@ -425,7 +426,7 @@ static bool check_executed(Checker *c, bool view)
     if (view)
         return check_list(c, "a list of objects", INT32_MAX, check_row, NULL, &count);
     if (json_peek(&c->r) == JSON_NULL)
-        return json_literal(&c->r);
+        return json_literal(&c->r) || complain(c, "");
     return check_list(c, "an empty table", 1, check_nothing, NULL, &count);
 }
 

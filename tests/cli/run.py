@@ -35,7 +35,8 @@ globals\t5\tnil
 
 CASES = {
     "help": [
-        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile"], ""),
+        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile", "templates", "kv", "store"],
+         ""),
         (["run", "--help"], 0, ["--bare", "--event FILE"], ""),
         (["check", "--help"], 0, ["usage: template-worker check FILE-OR-FOLDER..."], ""),
         (["compile", "--help"], 0, ["--list"], ""),
@@ -52,6 +53,7 @@ CASES = {
         (["serve", "--port", "x"], 2, "", ["--port: expected a whole number from 0 to 65535, got 'x'"]),
         (["serve", "--nothing"], 2, "", ["serve: unknown option '--nothing'"]),
         (["help", "run"], 0, ["usage: template-worker run"], ""),
+        (["help", "store"], 0, ["usage: template-worker store check"], ""),
         (["help", "nothing"], 2, "", ["there is no command 'nothing'"]),
         (["template.luau"], 2, "", ["to run it: template-worker run template.luau"]),
         (["run", "a.luau", "b.luau"], 2, "", ["'b.luau' is too much"]),

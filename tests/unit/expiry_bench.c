@@ -230,12 +230,14 @@ static void fill(StoreRequest *request, StoreRecord *out, const FakeRecord *reco
 
 static void get(Bench *b, StoreRequest *request)
 {
-    StoreKvOp *op = &request->ops[0];
-    FakeRecord *record = &b->records[op->which.id - 1];
-    BASE_ASSERT(op->kind == STORE_KV_GET && record->guild_id == request->guild_id);
-    op->existed = !record->gone;
-    if (op->existed)
-        fill(request, &op->record, record, true);
+    for (int i = 0; i < request->op_count; i++) {
+        StoreKvOp *op = &request->ops[i];
+        FakeRecord *record = &b->records[op->which.id - 1];
+        BASE_ASSERT(record->guild_id == request->guild_id);
+        op->existed = !record->gone;
+        if (op->existed)
+            fill(request, &op->record, record, op->kind == STORE_KV_GET);
+    }
 }
 
 static void get_schedule(Bench *b, StoreRequest *request)
@@ -253,9 +255,10 @@ static void get_schedule(Bench *b, StoreRequest *request)
                                             .every_ms = record->every_ms};
 }
 
-static int page_size(const Bench *b)
+static int page_size(const Bench *b, const StoreRequest *request)
 {
-    return b->page_max ? b->page_max : STORE_PAGE_MAX;
+    int max = request->count_max > 0 ? request->count_max : STORE_PAGE_MAX;
+    return b->page_max > 0 && b->page_max < max ? b->page_max : max;
 }
 
 static void resumes(Bench *b, StoreRequest *request)
@@ -265,7 +268,7 @@ static void resumes(Bench *b, StoreRequest *request)
         FakeRecord *record = &b->records[id - 1];
         if (record->gone || !record->resume || record->guild_id != request->guild_id)
             continue;
-        if (request->record_count == page_size(b)) {
+        if (request->record_count == page_size(b, request)) {
             request->next_id = request->records[request->record_count - 1].id;
             return;
         }
@@ -290,7 +293,7 @@ static void resumers(Bench *b, StoreRequest *request)
     request->guild_ids = store_request_alloc(request, STORE_PAGE_MAX * sizeof(uint64_t));
     uint64_t guild_id = (uint64_t)request->after_id;
     while ((guild_id = next_resumer(b, guild_id)) != 0) {
-        if (request->guild_count == page_size(b)) {
+        if (request->guild_count == page_size(b, request)) {
             request->next_id = (int64_t)request->guild_ids[request->guild_count - 1];
             return;
         }
