@@ -91,6 +91,16 @@ static KhronosTemplate *make_template(Bench *b)
     return t;
 }
 
+static void on_line(void *userdata, uint64_t guild_id, const char *template_name, int level,
+                    const char *text, size_t length)
+{
+    (void)userdata;
+    (void)guild_id;
+    (void)template_name;
+    (void)level;
+    fprintf(stderr, "%.*s\n", (int)length, text);
+}
+
 static void on_complete(LuaVmAction *action)
 {
     Guild *guild = action->userdata;
@@ -175,6 +185,7 @@ static void run(Bench *b, const char *path)
     worker_default_options(&options);
     options.sandbox = b->sandbox;
     options.limits.share_max_ns = 0;
+    options.log.line = on_line;
     services_options(services, &options.calls);
     b->worker = worker_start(&options, error, sizeof(error));
     if (!b->worker)

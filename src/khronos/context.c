@@ -250,7 +250,7 @@ static void push_absent(lua_State *L, const Context *context)
     lua_pushnil(L);
 }
 
-/* KV and Templates are absent where nothing serves them; templates test them for nil. */
+/* KV and Templates are absent where no plugin adds them; templates test them for nil. */
 static const struct {
     const char *name;
     void (*push)(lua_State *L, const Context *context);
@@ -269,7 +269,7 @@ static const struct {
     {"Templates", push_absent},
 };
 
-/* Upvalue 1: the methods. */
+/* Upvalue 1: the methods; 2: what plugins add (KhronosPlugin.context_value, by field). */
 static int context_index(lua_State *L)
 {
     const Context *context = check_context(L, 1);
@@ -279,6 +279,12 @@ static int context_index(lua_State *L)
     lua_pushvalue(L, 2);
     if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL)
         return 1;
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(2)) != LUA_TNIL) {
+        lua_pushvalue(L, 1);
+        lua_call(L, 1, 1);
+        return 1;
+    }
     size_t length;
     const char *name = lua_tolstring(L, 2, &length);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(FIELDS); i++) {
@@ -419,11 +425,13 @@ void context_open(lua_State *L)
         {"keep_store", context_keepstore},
         {NULL, NULL},
     };
+    int fields = lua_gettop(L);
     lua_newtable(L);
     luaL_register(L, NULL, metamethods);
     lua_newtable(L);
     luaL_register(L, NULL, methods);
-    lua_pushcclosure(L, context_index, "__index", 1);
+    lua_pushvalue(L, fields);
+    lua_pushcclosure(L, context_index, "__index", 2);
     lua_setfield(L, -2, "__index");
     lua_pushliteral(L, "TemplateContext");
     lua_setfield(L, -2, "__type");

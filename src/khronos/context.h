@@ -17,7 +17,9 @@
 #include "khronos/khronos.h"
 #include "luau/luau.h"
 
-void context_open(lua_State *L); /* while the image is built */
+/* While the image is built; the table of what plugins add to contexts is on top of the stack, and
+ * stays. It may be filled later. */
+void context_open(lua_State *L);
 /* Pushes the context of an execution (caller, template_version and id are read; nothing is kept).
  * Polls. [m] */
 void context_push(lua_State *L, uint64_t guild_id, const KhronosExecution *x);

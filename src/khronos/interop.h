@@ -10,6 +10,11 @@
  *       or keys exactly 1..n, n >= 1
  *     other table                       object; keys are strings, or integers (written in decimal)
  *     vector                            array of three numbers
+ *     buffer                            stored values: {"$buffer": base64}; else it has no form
+ *
+ * Stored values (`stored`) keep what JSON has no form for under a name that no other object has: a
+ * name of a dollar sign or several and `buffer` gets one dollar sign more when it is written, and
+ * loses it when it is read. So a table with a field "$buffer" comes back as it was.
  *
  * The writer walks raw: no metamethod runs, so nothing changes while it looks. Both poll, may be
  * parked or killed in the middle, and count what they take against the VM's quota. */
@@ -30,6 +35,7 @@ typedef struct InteropWriter {
     Strbuf *out;      /* appended to; its ceiling is the greatest result. Must be owned by something
                          that outlives a kill of the VM */
     bool pretty;      /* two blanks a level */
+    bool stored;      /* buffers have a form */
     const char *root; /* what paths begin with */
 } InteropWriter;
 
@@ -41,6 +47,7 @@ typedef struct InteropReader {
     const char *text; /* keeps its place while the reader runs */
     size_t length;
     bool freeze; /* every table made becomes read-only */
+    bool stored; /* {"$buffer": base64} is a buffer */
 } InteropReader;
 
 /* Reads one JSON text and pushes its value. False: nothing is pushed and *error says where and why.

@@ -3,9 +3,11 @@
  * grows beyond PENDING_MAX values becomes a table early and is filled in portions. */
 #include <stdio.h>
 
+#include "base/base64.h"
 #include "base/jsontext.h"
 #include "khronos/int64.h"
 #include "khronos/interop.h"
+#include "khronos/interop_stored.h"
 #include "khronos/sandbox.h"
 #include "luau/api.h"
 
@@ -13,7 +15,9 @@ enum {
     PENDING_MAX = 256, /* slots of one container on the stack; even */
     POLL_STEPS = 512,
     NAME_SLOTS = 32, /* recently read names, so that lists of like objects share theirs */
-    NAME_LENGTH_MAX = 32
+    NAME_LENGTH_MAX = 32,
+    TEXT_PIECE = 64 << 10, /* of base64 */
+    BUFFER_PIECE = TEXT_PIECE / 4 * 3
 };
 
 typedef struct Level {
@@ -21,12 +25,13 @@ typedef struct Level {
     int filled; /* arrays: elements already in the table */
     bool made;  /* the table exists, in the slot before `first` */
     bool object;
+    bool buffer; /* a member is named as that of a buffer is */
 } Level;
 
 typedef struct Decoder {
     lua_State *L;
     JsonReader reader;
-    bool freeze;
+    bool freeze, stored;
     int names; /* slot of the first remembered name */
     int depth;
     unsigned steps;
@@ -113,6 +118,31 @@ static Level *level(Decoder *d)
     return &d->levels[d->depth - 1];
 }
 
+/* The object whose one member is pending is what a buffer was stored as: the buffer takes its
+ * place. False: it is not. */
+static bool close_buffer(Decoder *d)
+{
+    lua_State *L = d->L;
+    Level *l = level(d);
+    size_t size;
+    if (L->top - L->base - l->first != 2 || !val_isstring(L->top[-1]))
+        return false;
+    const String *text = val_string(L->top[-1]);
+    if (!base64_check(text->data, text->length, &size))
+        return false;
+    push(d, VAL_NIL); /* makes room for the API's push */
+    L->top--;
+    char *data = lua_newbuffer(L, size);
+    for (size_t at = 0, length; at < text->length; at += length, data += BUFFER_PIECE) {
+        length = text->length - at < TEXT_PIECE ? text->length - at : TEXT_PIECE;
+        base64_decode(text->data + at, length, data);
+        luau_poll(L);
+    }
+    L->base[l->first] = L->top[-1];
+    L->top = L->base + l->first + 1;
+    return true;
+}
+
 static void finish_table(Decoder *d, Table *t, bool object)
 {
     if (!object)
@@ -187,6 +217,10 @@ static void close_table(Decoder *d)
     lua_State *L = d->L;
     Level *l = level(d);
     Table *t;
+    if (BASE_UNLIKELY(l->buffer) && !l->made && close_buffer(d)) {
+        d->depth--;
+        return;
+    }
     if (l->made) {
         spill(d);
         t = val_table(L->base[l->first - 1]);
@@ -214,6 +248,20 @@ static void open_table(Decoder *d, bool object)
     d->levels[d->depth++] = (Level){.first = (int)(d->L->top - d->L->base), .object = object};
 }
 
+/* The name on top may be one that the writer changed, or that of a buffer. */
+static void take_reserved(Decoder *d, Level *l)
+{
+    const String *name = val_string(d->L->top[-1]);
+    if (!stored_isreserved(name->data, name->length))
+        return;
+    if (name->length == sizeof(STORED_BUFFER) - 1) {
+        l->buffer = true;
+        return;
+    }
+    luE_prepare(d->L, string_size(name->length - 1));
+    d->L->top[-1] = val_fromstring(luS_new(d->L, name->data + 1, name->length - 1));
+}
+
 /* Reads up to the place of the next value: 1; 0 when the container ended, or an error. */
 static bool next_value(Decoder *d)
 {
@@ -226,6 +274,8 @@ static bool next_value(Decoder *d)
     if (!json_member(&d->reader, &name))
         return false;
     push_name(d, &name);
+    if (d->stored && name.length >= sizeof(STORED_BUFFER) - 1)
+        take_reserved(d, l);
     return true;
 }
 
@@ -281,7 +331,7 @@ bool interop_decode(lua_State *L, const InteropReader *reader, InteropError *err
     int top = (int)(L->top - L->base);
     lua_rawcheckstack(L, NAME_SLOTS + LUA_MINSTACK);
     interop_pusharraymeta(L);
-    Decoder d = {.L = L, .freeze = reader->freeze, .names = top + 1};
+    Decoder d = {.L = L, .freeze = reader->freeze, .stored = reader->stored, .names = top + 1};
     d.array_meta = val_istable(L->top[-1]) ? val_table(L->top[-1]) : NULL;
     for (int i = 0; i < NAME_SLOTS; i++)
         *L->top++ = VAL_NIL;

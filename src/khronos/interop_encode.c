@@ -6,14 +6,18 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "base/base64.h"
 #include "base/jsontext.h"
+#include "khronos/datetime.h"
 #include "khronos/int64.h"
 #include "khronos/interop.h"
+#include "khronos/interop_stored.h"
 #include "luau/api.h"
 
 enum {
     POLL_STEPS = 512,
-    SPARSE_SLACK = 64 /* an array may have that many holes, plus one for each element */
+    BUFFER_PIECE = 48 << 10, /* a multiple of 3 */
+    SPARSE_SLACK = 64        /* an array may have that many holes, plus one for each element */
 };
 
 typedef struct Frame {
@@ -156,6 +160,17 @@ static bool put_vector(Encoder *e, const Vector *vector)
     return true;
 }
 
+/* The value is on top of the stack. */
+static bool put_datetime(Encoder *e)
+{
+    char text[64];
+    int length = datetime_to_json(e->L, -1, text, sizeof(text));
+    if (length == 0)
+        return fail(e, "userdata has no JSON form");
+    strbuf_put(e->out, text, (size_t)length);
+    return true;
+}
+
 static bool put_userdata(Encoder *e, const Udata *userdata)
 {
     uint64_t bits = 0;
@@ -168,7 +183,30 @@ static bool put_userdata(Encoder *e, const Udata *userdata)
     else if (userdata->tag == KHRONOS_TAG_CONTEXT)
         return fail(e, "the context has no JSON form");
     else
-        return fail(e, "userdata has no JSON form");
+        return put_datetime(e);
+    return true;
+}
+
+/* In pieces; nothing but this thread, which is in here, can write to the buffer meanwhile. */
+static bool put_buffer(Encoder *e, const Buffer *buffer)
+{
+    if (!e->writer->stored)
+        return fail(e, "a buffer has no JSON form");
+    if (e->depth == JSON_DEPTH_MAX)
+        return fail(e, "nested more than 64 deep");
+    strbuf_puts(e->out, "{\"" STORED_BUFFER "\":\"");
+    for (size_t at = 0, size; at < buffer->length; at += size) {
+        size = buffer->length - at < BUFFER_PIECE ? buffer->length - at : BUFFER_PIECE;
+        size_t room = base64_length(size);
+        if (strbuf_reserve(e->out, room)) {
+            base64_encode(buffer->data + at, size, e->out->data + e->out->length);
+            e->out->length += room;
+        }
+        if (!settle(e))
+            return false;
+        luau_poll(e->L);
+    }
+    strbuf_puts(e->out, "\"}");
     return true;
 }
 
@@ -287,7 +325,7 @@ static bool put_value(Encoder *e, Value v)
         return fail(e, "userdata has no JSON form");
     case LUA_TFUNCTION: return fail(e, "a function has no JSON form");
     case LUA_TTHREAD: return fail(e, "a thread has no JSON form");
-    case LUA_TBUFFER: return fail(e, "a buffer has no JSON form");
+    case LUA_TBUFFER: return put_buffer(e, val_buffer(v));
     default: return fail(e, "a value of this type has no JSON form");
     }
 }
@@ -316,6 +354,16 @@ static void next_item(Encoder *e, Frame *frame)
         strbuf_putc(e->out, ',');
     frame->empty = false;
     put_newline(e);
+}
+
+static bool put_name(Encoder *e, const String *name)
+{
+    if (!e->writer->stored || !stored_isreserved(name->data, name->length))
+        return put_text(e, name);
+    strbuf_puts(e->out, "\"$");
+    strbuf_put(e->out, name->data, name->length); /* nothing in it needs an escape */
+    strbuf_putc(e->out, '"');
+    return settle(e);
 }
 
 /* An integer as key of an object; the same name may not stand there as a string. */
@@ -347,7 +395,7 @@ static bool put_member(Encoder *e, Frame *frame, bool *done)
     }
     anchor(e, value);
     next_item(e, frame);
-    bool ok = val_isstring(frame->key) ? put_text(e, val_string(frame->key))
+    bool ok = val_isstring(frame->key) ? put_name(e, val_string(frame->key))
                                        : put_integer_key(e, frame);
     if (!ok)
         return false;

@@ -21,6 +21,7 @@ void khronos_default_limits(KhronosLimits *limits)
         .slice_ns = CLOCK_NS_PER_MS,
         .result_max_bytes = (size_t)4 << 20,
         .tasks_max = 10000,
+        .calls_max = CALLS_MAX_DEFAULT,
         .log_lines_per_second = 100,
         .log_line_max_bytes = 4096,
         .log_kept_max_bytes = 256 * 1024,
@@ -66,6 +67,7 @@ KhronosRuntime *khronos_new(KhronosSandbox *sandbox, uint64_t guild_id, const Kh
 static void free_rest(KhronosRuntime *rt)
 {
     runtime_drop_tasks(rt);
+    calls_drop(&rt->calls);
     instances_free(&rt->instances);
     strbuf_free(&rt->scratch);
     sandbox_release(rt->sandbox);
@@ -154,6 +156,7 @@ void khronos_break(KhronosRuntime *rt, KhronosStatus status, const char *message
         break_one(rt, x, status, message);
     }
     rt->submitted_last = NULL;
+    calls_drop(&rt->calls);
     runlog_flush(rt); /* later there is nobody to tell */
     BASE_ASSERT(rt->executions == 0);
 }
@@ -184,6 +187,11 @@ int khronos_executions(const KhronosRuntime *rt)
 int khronos_tasks(const KhronosRuntime *rt)
 {
     return rt->scheduler.task_count;
+}
+
+uint64_t khronos_task_errors(const KhronosRuntime *rt)
+{
+    return rt->scheduler.errors;
 }
 
 bool khronos_keeps_store(const KhronosRuntime *rt)

@@ -142,6 +142,8 @@ KhronosStatus khronos_broken_status(const KhronosRuntime *rt);
 /* Executions under way, and live tasks (those in the background included). */
 int khronos_executions(const KhronosRuntime *rt);
 int khronos_tasks(const KhronosRuntime *rt);
+/* Errors of threads in the background, which nobody waits for, so far. */
+uint64_t khronos_task_errors(const KhronosRuntime *rt);
 /* `ctx` asked for its store to be kept: the VM should not be ended for being idle. */
 bool khronos_keeps_store(const KhronosRuntime *rt);
 
@@ -202,14 +204,16 @@ struct KhronosCall {
     const KhronosCallKind *kind;
     uint64_t guild_id;    /* khronos_call's, with ticket */
     KhronosTicket ticket; /* unique beyond this VM: an answer never meets another VM's thread */
-    size_t bytes;         /* of memory, both ways as far as is known; the native's to fill in */
+    size_t bytes;         /* of memory, both ways as far as is known; the native's to fill in, and
+                             nobody else's */
     void *owner;          /* of whoever has it at the moment */
     KhronosCall *next;    /* likewise */
 };
-/* The native ends with `return khronos_call(L, call)`. Takes the call. [e]: not yieldable, too many
- * tasks or calls. */
+/* The native ends with `return khronos_call(L, call)`. Takes the call, also when it raises. [e]:
+ * not yieldable, too many tasks or calls. */
 int khronos_call(lua_State *L, KhronosCall *call);
-/* One that was made since; NULL: none. Whoever takes it answers it. */
+/* One that was made since; NULL: none. Whoever takes it answers it. Those that nobody took are
+ * dropped when the VM breaks or is freed. */
 KhronosCall *khronos_take_call(KhronosRuntime *rt);
 /* Takes the call, whose answer is in it; false: nobody waits for it any more. */
 bool khronos_answer(KhronosRuntime *rt, KhronosCall *call);

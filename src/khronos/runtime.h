@@ -14,6 +14,14 @@ typedef struct LogGate {
     uint64_t dropped_lines, dropped_bytes;
 } LogGate;
 
+/* See calls.c. */
+typedef struct RuntimeCalls {
+    KhronosCall *first, *last; /* made, and not taken */
+    KhronosCall *making;       /* whose making may still fail */
+    int count;                 /* under way: made and not dropped */
+    size_t bytes;              /* of these */
+} RuntimeCalls;
+
 struct KhronosRuntime {
     lua_State *L;
     KhronosSandbox *sandbox;
@@ -26,6 +34,7 @@ struct KhronosRuntime {
     KhronosExecution *finished, *finished_last;
     int executions; /* given to us and not finished */
     Scheduler scheduler;
+    RuntimeCalls calls;
     bool cancelling; /* the VM was told to unwind, for the sake of runs that are cancelled */
     bool unwound;    /* it was; what ran is to be put in order */
     bool broken, keep_store, test_panic;
@@ -40,6 +49,8 @@ uint64_t runtime_now_ns(const KhronosRuntime *rt);
 /* One turn of the scheduler, on a fiber; arg: the runtime (schedule.c). */
 void runtime_turn(lua_State *L, void *arg);
 void runtime_drop_tasks(KhronosRuntime *rt); /* all of them, without the VM */
+KhronosTicket calls_ticket(Scheduler *s);    /* the next one */
+void calls_drop(RuntimeCalls *calls);        /* those that were not taken */
 InstanceList *runtime_instances(lua_State *L);
 /* lua_Callbacks.print, and the notice of what the current second dropped (runlog.c). */
 void runlog_print(lua_State *L, int level, const char *text, size_t length);

@@ -227,12 +227,28 @@ static void push_plugins(lua_State *L, const Opening *opening)
     }
 }
 
+/* The table of base["@worker"].context_fields is on top. */
+static void fill_context_fields(lua_State *L, const Opening *opening)
+{
+    for (int i = 0; i < opening->count; i++) {
+        const KhronosPlugin *plugin = &opening->plugins[i];
+        if (!plugin->context_field)
+            continue;
+        lua_pushcfunction(L, plugin->context_value, plugin->context_field);
+        lua_setfield(L, -2, plugin->context_field);
+    }
+}
+
 static void open_image(lua_State *L, void *userdata)
 {
     open_globals(L);
     int64_open(L);
-    context_open(L);
     lua_newtable(L);
+    context_open(L);
+    fill_context_fields(L, userdata);
+    lua_newtable(L);
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "context_fields");
     push_globals(L);
     push_env_metatable(L);
     lua_setfield(L, -3, "env_metatable");

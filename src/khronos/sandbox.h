@@ -8,6 +8,7 @@
  *         .globals         the table that templates' globals read through to
  *         .env_metatable   metatable of every template's global table
  *         .array_metatable, .plugins["@antiraid"].NAME
+ *         .context_fields      what plugins add to contexts
  *
  * A template's global table (environment) is made by sandbox_pushenv: empty but for _G, which is
  * the table itself. Reads fall through to the shared globals; writing one of their names is an

@@ -501,7 +501,7 @@ KhronosTicket khronos_ticket(lua_State *L)
     Task *task = task_of(L, L);
     task_disarm(rt, task);
     task->state = TASK_TICKET;
-    task->ticket = ++rt->scheduler.ticket;
+    task->ticket = calls_ticket(&rt->scheduler);
     tasklist_put(&rt->scheduler.waiting, task);
     return task->ticket;
 }

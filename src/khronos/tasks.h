@@ -82,7 +82,7 @@ typedef struct Scheduler {
     int wakes_in_a_row; /* and since the last timer */
     uint64_t order;
     uint64_t turn_order; /* that of the last timer when the turn began: later ones wait */
-    KhronosTicket ticket;
+    KhronosTicket first_ticket, ticket; /* before the first one, and the last one; 0: none yet */
     Run *runs, *runs_last;
     Run *spare; /* one Run kept for the next execution */
     Task *current;

@@ -10,9 +10,18 @@
 const KhronosPlugin *plugins_all(int *count);
 
 /* Each pushes its module. */
+void plugin_datamgmt_open(lua_State *L);
+void plugin_datetime_open(lua_State *L);
 void plugin_interop_open(lua_State *L);
 void plugin_json_open(lua_State *L);
+void plugin_kv_open(lua_State *L);
 void plugin_luau_open(lua_State *L);
+void plugin_promise_open(lua_State *L);
+void plugin_templates_open(lua_State *L);
 void plugin_typesext_open(lua_State *L);
+
+/* Each pushes what `ctx.KV` and `ctx.Templates` are, for the context that is the argument. [e] */
+int plugin_kv_new(lua_State *L);
+int plugin_templates_new(lua_State *L);
 
 #endif

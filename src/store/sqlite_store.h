@@ -18,10 +18,16 @@ typedef struct SqliteConnection {
     struct {
         const char *sql; /* the key: the literal's address */
         sqlite3_stmt *statement;
+        bool in_use; /* since sqlite_release_statements was called last */
     } statements[SQLITE_STATEMENTS_MAX];
     int statement_count;
+    uint8_t used[SQLITE_STATEMENTS_MAX]; /* which those in use are */
+    int used_count;
     /* What the batch that is being written will have to tell the observer. */
-    int64_t due_ms; /* the earliest; STORE_NO_TIME: none */
+    int64_t due_ms;   /* the earliest; STORE_NO_TIME: none */
+    bool broken;      /* by an input/output error: to be opened anew before it is used again */
+    int wal_pages;    /* in the log after the last commit of this connection */
+    uint64_t commits; /* of this connection that wrote something, ever */
 } SqliteConnection;
 
 /* Prepared once a connection; reset and without bindings. NULL: the request has failed. `sql` must
@@ -34,6 +40,9 @@ void sqlite_fail(SqliteConnection *c, StoreRequest *request, int code);
 void sqlite_bind_text(sqlite3_stmt *statement, int index, Text text); /* static; absent: NULL */
 /* A copy of a column in the request's memory; absent: NULL, or no memory (the request failed). */
 Text sqlite_column(StoreRequest *request, sqlite3_stmt *statement, int column);
+/* Ends the use of all statements: what borrowed memory was bound is forgotten, no read stays open.
+ * Called between requests, so operations need not. */
+void sqlite_release_statements(SqliteConnection *c);
 int64_t sqlite_now_ms(const SqliteConnection *c);
 /* Something is due then: noted for the observer, told after the commit. */
 void sqlite_note_due(SqliteConnection *c, int64_t due_ms);
@@ -56,6 +65,8 @@ void sqlite_due_next(SqliteConnection *c, StoreRequest *request); /* sqlite_due.
 void sqlite_due_take(SqliteConnection *c, StoreRequest *request);
 void sqlite_due_done(SqliteConnection *c, StoreRequest *request);
 void sqlite_due_retry(SqliteConnection *c, StoreRequest *request);
+/* What was taken and not done is due again; in the transaction that opens the store. */
+void sqlite_take_back(SqliteConnection *c, StoreRequest *request);
 void sqlite_schedule_new(SqliteConnection *c, StoreRequest *request); /* sqlite_schedules.c */
 void sqlite_schedules(SqliteConnection *c, StoreRequest *request);
 void sqlite_schedule_get(SqliteConnection *c, StoreRequest *request);
@@ -66,9 +77,8 @@ void sqlite_schedule_delete(SqliteConnection *c, StoreRequest *request);
 extern const char sqlite_tables_kv[];
 extern const char sqlite_tables_templates[];
 
-/* Brings the file up to date; also takes back what was taken when options->exclusive.
- * (sqlite_schema.c, with the schema and its story) */
-bool sqlite_migrate(SqliteConnection *c, char *error, size_t error_size);
-int sqlite_schema_version(void);
+/* Queries that give a line of text for each thing that does not add up: NULL at the end. */
+extern const char *const sqlite_sums_kv[];        /* sqlite_tables_kv.c */
+extern const char *const sqlite_sums_templates[]; /* sqlite_tables_templates.c */
 
 #endif

@@ -55,15 +55,32 @@ enum {
     STORE_ATOMIC_MAX = 64, /* operations */
     STORE_EXPIRY_ATTEMPTS_MAX = 12,
     STORE_TEMPLATES_MAX = 64, /* a guild */
+    STORE_VERSIONS_MAX = 100, /* a template */
     STORE_NAME_MAX = 64
 };
+#define STORE_TEMPLATES_BYTES_MAX ((int64_t)64 << 20) /* a guild, all versions */
 #define STORE_NO_TIME INT64_MIN /* none */
 
 /* ---- Key-value data ---------------------------------------------------------------------------
  *
  * A record is identified by its key and its set of scopes (not empty; order and repetition do not
  * matter). Scopes that are given match a record that has all of them: the one with exactly these,
- * else the oldest. An id names a record for ever and is never used again. */
+ * else the oldest. An id names a record for ever and is never used again.
+ *
+ * Keys, scopes, values and patterns are UTF-8 without NULs (STORE_INVALID; not every database can
+ * keep a NUL in a text) and come back byte for byte: nothing is trimmed, folded or normalised.
+ *
+ * What is not there is deleted or given an expiry without error (existed is false). A SET by an id
+ * that is not there is STORE_NOT_FOUND. An operation that fails in a list of several is named by
+ * the message: `operation 3: ...`. Where very many records have one key, and scopes are given that
+ * none of them has exactly, the search may be given up (STORE_TOO_MANY).
+ *
+ * A guild's records are limited by their number and their bytes: a record counts for its value and,
+ * for each of its scopes, for the scope and the key. What makes neither larger is always allowed.
+ *
+ * Every change of an expiry arms it anew: attempts and the mark of failure are forgotten, and who
+ * has taken the old one (StoreDue) has nothing to be done with any more. A time that is past is due
+ * at once. */
 
 typedef struct StoreSelector {
     int64_t id; /* not 0: the record of that id; else by key and scopes */
@@ -104,7 +121,7 @@ typedef struct StoreKvOp {
     StoreChange resume; /* SET: KEEP, CLEAR or SET */
     /* -- out -- */
     StoreRecord record; /* GET, EXISTS: what there is. The others: what there was before, without
-                           its value; SET: with the id that it now has, see `existed` */
+                           its value. SET that made it: nothing but its id */
     bool existed;
 } StoreKvOp;
 
@@ -112,7 +129,13 @@ typedef struct StoreKvOp {
  *
  * Guild 0 holds those that every guild has, unless it has one of that name itself. A save makes a
  * version, with the number after the highest there ever was of that name; versions never change.
- * Who saves has checked everything that needs a compiler. */
+ * Who saves has checked everything that needs a compiler. A save that changes nothing makes no
+ * version and comes back with the current one.
+ *
+ * Old versions are dropped, the oldest first and never a current one, when a template has more than
+ * STORE_VERSIONS_MAX, or when those of a guild take more than STORE_TEMPLATES_BYTES_MAX together (a
+ * file that several versions have counts once). When the current ones alone take more, a save is
+ * STORE_TOO_MANY; not for guild 0. */
 
 typedef struct StoreFile {
     Text path, source;
@@ -168,8 +191,11 @@ enum { STORE_SCHEDULES_MAX = 1000 /* a guild */ };
 
 typedef enum StoreOp {
     STORE_KV,           /* ops, all or none; with reads only, no write */
-    STORE_KV_FIND,      /* pattern, scopes, after -> records, next; count_max */
-    STORE_KV_KEYS,      /* scopes, after -> records without values, next */
+    STORE_KV_FIND,      /* pattern, scopes, after -> records, next; count_max. In the order of
+                           their keys' bytes, then of their ids. A page may hold less than could be,
+                           even nothing, and be followed by another: only an absent `next` is the
+                           end */
+    STORE_KV_KEYS,      /* scopes, after -> records without values, next; likewise */
     STORE_KV_SCOPES,    /* after -> texts, next: every scope in use */
     STORE_KV_RESUMES,   /* after_id -> records without values, next_id: those with `resume` */
     STORE_RESUMERS,     /* after_id -> guild_ids, next_id: guilds that have such */
@@ -216,7 +242,7 @@ struct StoreRequest {
     Text name;
     uint32_t version;
     int64_t if_version; /* the version that must be current; 0: there must be none; below 0: any */
-    const StoreTemplate *save;
+    const StoreTemplate *save; /* name, enabled, description, events, capabilities, files */
     const StoreSchedule *schedule;
     int64_t id;
     int64_t now_ms;
@@ -245,11 +271,12 @@ struct StoreRequest {
     int64_t next_ms; /* STORE_NO_TIME: nothing is to come */
 
     StoreRequest *queue_next; /* the store's */
+    uint64_t submitted_ns;    /* likewise: of the monotonic clock */
     void *blocks;             /* its memory */
     size_t bytes;             /* of it */
 };
 
-/* NULL: no memory. */
+/* All zero, but any version will do (if_version). NULL: no memory. */
 StoreRequest *store_request_new(StoreOp op, uint64_t guild_id);
 void store_request_free(StoreRequest *request); /* NULL is fine */
 /* Memory that lives with the request, zeroed; NULL: none. */
@@ -257,12 +284,16 @@ void *store_request_alloc(StoreRequest *request, size_t size);
 /* A copy with a NUL behind it; data NULL: none was to be had (unless source was absent). */
 Text store_request_text(StoreRequest *request, Text source);
 Text *store_request_texts(StoreRequest *request, const Text *sources, int count);
-/* Forgets what came out, so that it can be submitted again. */
+/* Forgets what came out; store_submit does it, too. What came out keeps its memory. */
+void store_request_reset(StoreRequest *request);
+/* The same, and has it fail. The message (NULL: none) is copied. */
 void store_request_fail(StoreRequest *request, StoreStatus status, const char *message);
+/* Goes to the writer. */
 bool store_op_writes(const StoreRequest *request);
 
 /* As bytes, for a way over a process boundary: what goes in, and what came out. put: appends. read:
- * checks every bound; NULL or false: bad, or no memory. Only STORE_KV to STORE_KV_SCOPES and
+ * checks every bound, and that values are JSON; NULL or false: bad, or no memory (the request that
+ * the answer was for has then failed). Texts are copied. Only STORE_KV to STORE_KV_SCOPES and
  * STORE_LIST to STORE_ACTIVATE (what templates may ask for). (store_codec.c) */
 void store_put_request(Strbuf *out, const StoreRequest *request);
 StoreRequest *store_read_request(const char *bytes, size_t length);

@@ -1,6 +1,6 @@
-/* Which actions a guild takes. Control actions look at the guild or change what is under way; they
- * are answered on the spot when nobody has the VM, and else by the thread that has it, before its
- * next mail. */
+/* Which actions a guild takes, and which answers. Control actions look at the guild or change what
+ * is under way; they are answered on the spot when nobody has the VM, and else by the thread that
+ * has it, before its next mail. */
 #include "base/clock.h"
 #include "worker/registry.h"
 
@@ -200,5 +200,15 @@ bool registry_begin_locked(Registry *registry, LuaVmAction *action, ThreadEntry 
     wanted_locked(registry, entry);
     entry->mail_count++;
     atomic_fetch_add(&registry->waiting, 1);
+    return true;
+}
+
+bool registry_answer_locked(Registry *registry, KhronosCall *call, ThreadEntry **entry)
+{
+    *entry = registry_find_locked(registry, call->guild_id);
+    /* Whose turn it is may be about to make a VM, or to end one: that turn's end will tell. */
+    if (!*entry || (!(*entry)->taken && !(*entry)->vm_handle))
+        return false;
+    entry_answer_put(*entry, call);
     return true;
 }

@@ -9,8 +9,11 @@
  *     parent -> child    INIT first, once. TEMPLATE before the first ACTION that names its id;
  *                        FORGET gives the id up. STOP: finish, say what became of everything, exit.
  *                        PING, with a number that is not 0: PONG with the same one, at once.
+ *                        ANSWER to a CALL.
  *     child -> parent    READY once. For an ACTION: a RESULT for each of its executions, then
- *                        COMPLETED. LOG, LOG_DROPPED, STATE, STATS at any time.
+ *                        COMPLETED. LOG, LOG_DROPPED, STATE, STATS at any time. CALL, what a
+ *                        template wants of the world outside, if INIT said that calls are wanted;
+ *                        they are numbered from 1.
  *
  * A child runs code of tenants, so the parent believes it nothing: every reader checks every bound,
  * allocates nothing that the sender did not pay for in bytes, and fails without effect. */
@@ -29,7 +32,7 @@
 enum {
     FRAME_BYTES_MAX = 16 << 20, /* type and payload */
     FRAME_HEADER_BYTES = 4,
-    FRAME_VERSION = 2,           /* parent and child are the same program; a guard all the same */
+    FRAME_VERSION = 3,           /* parent and child are the same program; a guard all the same */
     FRAME_EXECUTIONS_MAX = 1024, /* of an action */
     FRAME_CAPABILITIES_MAX = 1024,
     FRAME_TEXT_MAX = 1 << 16 /* names, ids, messages of the protocol itself */
@@ -51,9 +54,11 @@ typedef enum FrameType {
     FRAME_STATE,
     FRAME_STATS,
     FRAME_PING,
-    FRAME_PONG
+    FRAME_PONG,
+    FRAME_CALL,
+    FRAME_ANSWER
 } FrameType;
-enum { FRAME_TYPES = FRAME_PONG + 1 };
+enum { FRAME_TYPES = FRAME_ANSWER + 1 };
 
 /* ---- Writing ----
  * Straight into a buffer that may hold other frames before. */
@@ -105,7 +110,7 @@ typedef struct FrameInit {
     int index; /* of the child, for its log */
     int threads;
     uint32_t slots;
-    bool wants_logs, wants_states;
+    bool wants_logs, wants_states, wants_calls;
     KhronosLimits limits;
     uint64_t shrink_idle_ns, destroy_idle_ns;
     int broken_max;
@@ -195,6 +200,18 @@ typedef struct FrameState {
 } FrameState;
 bool frame_put_state(Strbuf *sb, const FrameState *state);
 bool frame_read_state(FrameReader *r, FrameState *out);
+
+/* What a call's kind wrote of it. */
+typedef struct FrameCall {
+    uint64_t id;
+    uint64_t guild_id; /* of CALL alone, with kind */
+    int kind;
+    EventText bytes;
+} FrameCall;
+bool frame_put_call(Strbuf *sb, const FrameCall *call);
+bool frame_read_call(FrameReader *r, FrameCall *out);
+bool frame_put_answer(Strbuf *sb, const FrameCall *call);
+bool frame_read_answer(FrameReader *r, FrameCall *out);
 
 bool frame_put_stats(Strbuf *sb, const WorkerStats *stats);
 bool frame_read_stats(FrameReader *r, WorkerStats *out);

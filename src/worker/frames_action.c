@@ -344,6 +344,7 @@ static void put_info(Strbuf *sb, const VmInfo *info)
     frame_put_u64(sb, info->last_run_ns);
     frame_put_int(sb, info->mail);
     frame_put_int(sb, info->tasks);
+    frame_put_u64(sb, info->task_errors);
     frame_put_u64(sb, info->account.live_bytes);
     frame_put_u64(sb, info->account.reserved_bytes);
     frame_put_u64(sb, info->account.peak_bytes);
@@ -365,6 +366,7 @@ static void get_info(FrameReader *r, VmInfo *info)
     info->last_run_ns = frame_u64(r);
     info->mail = frame_int(r);
     info->tasks = frame_int(r);
+    info->task_errors = frame_u64(r);
     info->account.live_bytes = (size_t)frame_u64(r);
     info->account.reserved_bytes = (size_t)frame_u64(r);
     info->account.peak_bytes = (size_t)frame_u64(r);

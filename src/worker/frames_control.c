@@ -15,6 +15,7 @@ void frame_put_limits(Strbuf *sb, const KhronosLimits *limits)
     frame_put_u64(sb, limits->slice_ns);
     put_size(sb, limits->result_max_bytes);
     frame_put_int(sb, limits->tasks_max);
+    frame_put_int(sb, limits->calls_max);
     frame_put_int(sb, limits->log_lines_per_second);
     put_size(sb, limits->log_line_max_bytes);
     put_size(sb, limits->log_kept_max_bytes);
@@ -32,6 +33,7 @@ void frame_get_limits(FrameReader *r, KhronosLimits *limits)
     limits->slice_ns = frame_u64(r);
     limits->result_max_bytes = (size_t)frame_u64(r);
     limits->tasks_max = frame_int(r);
+    limits->calls_max = frame_int(r);
     limits->log_lines_per_second = frame_int(r);
     limits->log_line_max_bytes = (size_t)frame_u64(r);
     limits->log_kept_max_bytes = (size_t)frame_u64(r);
@@ -47,6 +49,7 @@ bool frame_put_init(Strbuf *sb, const FrameInit *init)
     frame_put_u64(sb, init->slots);
     frame_put_u64(sb, init->wants_logs);
     frame_put_u64(sb, init->wants_states);
+    frame_put_u64(sb, init->wants_calls);
     frame_put_limits(sb, &init->limits);
     frame_put_u64(sb, init->shrink_idle_ns);
     frame_put_u64(sb, init->destroy_idle_ns);
@@ -66,6 +69,7 @@ bool frame_read_init(FrameReader *r, FrameInit *out)
     out->slots = (uint32_t)frame_below(r, FRAME_NO_SLOT);
     out->wants_logs = frame_flag(r);
     out->wants_states = frame_flag(r);
+    out->wants_calls = frame_flag(r);
     frame_get_limits(r, &out->limits);
     out->shrink_idle_ns = frame_u64(r);
     out->destroy_idle_ns = frame_u64(r);
@@ -132,6 +136,42 @@ bool frame_read_state(FrameReader *r, FrameState *out)
     out->state = (VmState)frame_below(r, VM_STATES);
     out->reason = (VmBrokenReason)frame_below(r, VM_REASONS);
     return frame_done(r) && out->vm.guild_id != 0;
+}
+
+bool frame_put_call(Strbuf *sb, const FrameCall *call)
+{
+    size_t start = frame_begin(sb, FRAME_CALL);
+    frame_put_u64(sb, call->id);
+    frame_put_u64(sb, call->guild_id);
+    frame_put_int(sb, call->kind);
+    frame_put_text(sb, call->bytes.data, call->bytes.length);
+    return frame_end(sb, start);
+}
+
+bool frame_read_call(FrameReader *r, FrameCall *out)
+{
+    *out = (FrameCall){0};
+    out->id = frame_u64(r);
+    out->guild_id = frame_u64(r);
+    out->kind = frame_int(r);
+    out->bytes = frame_text(r);
+    return frame_done(r) && out->id != 0 && out->guild_id != 0 && out->bytes.data;
+}
+
+bool frame_put_answer(Strbuf *sb, const FrameCall *call)
+{
+    size_t start = frame_begin(sb, FRAME_ANSWER);
+    frame_put_u64(sb, call->id);
+    frame_put_text(sb, call->bytes.data, call->bytes.length);
+    return frame_end(sb, start);
+}
+
+bool frame_read_answer(FrameReader *r, FrameCall *out)
+{
+    *out = (FrameCall){0};
+    out->id = frame_u64(r);
+    out->bytes = frame_text(r);
+    return frame_done(r) && out->id != 0 && out->bytes.data;
 }
 
 bool frame_put_stats(Strbuf *sb, const WorkerStats *stats)

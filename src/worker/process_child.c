@@ -6,6 +6,8 @@
  * longer taken, and past OUT_HARD_BYTES threads with completions wait. Lines of logs are dropped
  * instead, and counted.
  *
+ * Calls of templates go to the parent under a number and are kept here until their answers come.
+ *
  * There is nothing to save here: whatever must not happen ends the process, and the parent knows
  * what to make of it. */
 #include "worker/process_child.h"
@@ -25,8 +27,9 @@ enum {
     OUT_LOG_BYTES = 4 << 20,  /* unwritten: past it lines of logs are dropped */
     OUT_SOFT_BYTES = 8 << 20, /* past it no more actions are read */
     OUT_HARD_BYTES = 64 << 20,
-    OUT_KEPT_BYTES = 1 << 20, /* of a buffer that is empty */
-    STATS_MS = 200            /* at least, between two reports */
+    OUT_KEPT_BYTES = 1 << 20,              /* of a buffer that is empty */
+    CALL_BYTES_MAX = FRAME_BYTES_MAX - 64, /* the rest of its frame is numbers */
+    STATS_MS = 200                         /* at least, between two reports */
 };
 
 typedef enum ChildExit { EXIT_ORPHANED = 0, EXIT_PROTOCOL = 70, EXIT_RESOURCES = 71 } ChildExit;
@@ -58,6 +61,7 @@ typedef struct Child {
     pthread_cond_t room; /* out became shorter */
     /* -- under the lock -- */
     Strbuf out;
+    CallTable calls;  /* of which the parent was told */
     bool woken;       /* the loop was told and has not looked yet */
     bool boundless;   /* stopping: the loop does not write, threads must not wait for it */
     bool changed;     /* there may be other figures to report */
@@ -276,6 +280,64 @@ static void plan_stats(Child *child)
     uv_timer_start(&child->stats_timer, on_stats_timer, STATS_MS, 0);
 }
 
+/* ---- Calls ------------------------------------------------------------------------------------
+ */
+
+/* Why it cannot be; NULL: the parent is told. */
+static const char *send_call_locked(Child *child, KhronosCall *call, const Strbuf *bytes)
+{
+    if (child->boundless)
+        return "the server is shutting down";
+    if (!calltable_has_room(&child->calls, bytes->length))
+        return "too many calls of this worker process wait for their answers";
+    uint64_t id = calltable_add(&child->calls, call, bytes->length);
+    if (id == 0)
+        give_up(EXIT_RESOURCES, "not enough memory for a call");
+    FrameCall frame = {.id = id,
+                       .guild_id = call->guild_id,
+                       .kind = call->kind->number,
+                       .bytes = {bytes->data ? bytes->data : "", bytes->length}};
+    need(frame_put_call(&child->out, &frame));
+    wake_locked(child);
+    return NULL;
+}
+
+/* Any thread. */
+static void on_call(void *userdata, KhronosCall *call)
+{
+    Child *child = userdata;
+    const char *problem = "the call does not fit into a message between processes (16 MiB), or "
+                          "memory is out";
+    Strbuf bytes = {.max = CALL_BYTES_MAX};
+    call->kind->put_request(call, &bytes);
+    if (!bytes.failed) {
+        lock_with_room(child);
+        problem = send_call_locked(child, call, &bytes); /* if sent, it may be answered by now */
+        pthread_mutex_unlock(&child->lock);
+    }
+    strbuf_free(&bytes);
+    if (!problem)
+        return;
+    call->kind->refuse(call, problem);
+    child->strategy->ops->answer(child->strategy, call);
+}
+
+static void take_answer(Child *child, FrameReader *payload)
+{
+    FrameCall frame;
+    KhronosCall *call;
+    if (!frame_read_answer(payload, &frame))
+        give_up(EXIT_PROTOCOL, "the parent's message is malformed");
+    pthread_mutex_lock(&child->lock);
+    bool known = calltable_take(&child->calls, frame.id, &call);
+    pthread_mutex_unlock(&child->lock);
+    if (!known)
+        give_up(EXIT_PROTOCOL, "the parent answers a call that was never made");
+    if (!call->kind->read_answer(call, frame.bytes.data, frame.bytes.length))
+        call->kind->refuse(call, "the answer cannot be read, or memory is out");
+    child->strategy->ops->answer(child->strategy, call);
+}
+
 /* ---- What the parent says ---------------------------------------------------------------------
  */
 
@@ -302,8 +364,11 @@ static void start_strategy(Child *child, FrameReader *payload)
                                      .pause_ns = init->pause_ns,
                                      .log = child->host.log,
                                      .observer = {on_state, child},
+                                     .calls = {.userdata = child},
                                      .sandbox = child->sandbox,
                                      .vm_ops = &child->vm_ops};
+    if (init->wants_calls)
+        child->options.calls.take = on_call;
     child->strategy = child->make_strategy(&child->options, error, sizeof(error));
     if (!child->strategy)
         give_up(EXIT_RESOURCES, error);
@@ -402,6 +467,7 @@ static void on_frame(Child *child, FrameType type, FrameReader *payload)
     case FRAME_FORGET: forget_template(child, payload); return;
     case FRAME_ACTION: take_action(child, payload); return;
     case FRAME_PING: answer_ping(child, payload); return;
+    case FRAME_ANSWER: take_answer(child, payload); return;
     case FRAME_STOP: stop_strategy(child); return;
     default: give_up(EXIT_PROTOCOL, "a message from the parent is of an unknown kind");
     }
@@ -531,6 +597,7 @@ static void free_all(Child *child)
     for (KhronosTemplate *t; (t = idmap_next(&child->templates, &cursor)) != NULL;)
         template_release(t);
     idmap_free(&child->templates);
+    calltable_free(&child->calls);
     sandbox_release(child->sandbox);
     frame_stream_free(&child->in);
     strbuf_free(&child->head);
@@ -568,6 +635,7 @@ int process_child_serve(KhronosSandbox *(*sandbox)(void),
     pthread_mutex_init(&child->lock, NULL);
     pthread_cond_init(&child->room, NULL);
     idmap_init(&child->templates, random_u64());
+    calltable_init(&child->calls);
     map_started(child);
     open_loop(child);
     go_on(child);

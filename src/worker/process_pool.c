@@ -18,6 +18,16 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
     shard_submit(shard_of((ProcessPool *)strategy, action->handle.guild_id), action);
 }
 
+static void pool_answer(Strategy *strategy, KhronosCall *call)
+{
+    shard_answer(shard_of((ProcessPool *)strategy, call->guild_id), call);
+}
+
+bool pool_wants_calls(const ProcessPool *pool)
+{
+    return pool->options->calls.take && pool->options->calls.read;
+}
+
 /* No guild is ever at rest in this process. */
 static WorkerBegun pool_begin(WorkerSeat *seat, LuaVmAction *action)
 {
@@ -40,9 +50,13 @@ static void on_wake(uv_async_t *wake)
             life_stop(&pool->shards[i]);
         return;
     }
-    for (int i = 0; i < pool->shard_count; i++)
-        if (pool->shards[i].life)
-            life_pump(pool->shards[i].life);
+    for (int i = 0; i < pool->shard_count; i++) {
+        Shard *shard = &pool->shards[i];
+        if (shard->life)
+            life_pump(shard->life);
+        else
+            shard_drop_answers(shard);
+    }
 }
 
 /* The last one lets the loop run out. */
@@ -225,7 +239,8 @@ static bool init_shards(ProcessPool *pool, int count)
 /* Nothing runs yet, and nothing has to be told. */
 static ProcessPool *make_pool(const WorkerOptions *options, int count)
 {
-    static const StrategyOps ops = {pool_submit, pool_begin, pool_drain, pool_stop, pool_stats};
+    static const StrategyOps ops = {pool_submit, pool_begin, pool_answer,
+                                    pool_drain,  pool_stop,  pool_stats};
     ProcessPool *pool = calloc(1, sizeof(*pool));
     if (!pool)
         return NULL;

@@ -40,6 +40,9 @@ enum {
     POOL_RETRY_MS = 100,        /* told to who met a full queue */
     POOL_OUT_BYTES = 1 << 20,   /* encoded and not yet written: more is not encoded */
     POOL_SENT_BYTES = 64 << 20, /* of actions in a child: more are not sent */
+    POOL_CALLS_MAX = 256 * CALLS_MAX_DEFAULT, /* of a child's guilds together, under way ... */
+    POOL_CALLS_BYTES_MAX = 256 << 20,         /* ... and their requests: it refuses more itself */
+    POOL_FORMER_MAX = 16384,    /* guilds of a shard of whose last VM we know why it broke */
     POOL_STOP_GRACE_MS = 10000, /* from STOP to SIGKILL */
     POOL_BEATS_MAX = 4,         /* of silence: silence_max_ns in all */
     POOL_START_BEATS_MAX = 24,  /* until it is up: it may have much to load */
@@ -79,6 +82,27 @@ void sent_templates_round(SentTemplates *sent);
 /* The template's number; TEMPLATE and FORGET frames go to out as needed. */
 SentOutcome sent_templates_use(SentTemplates *sent, KhronosTemplate *t, Strbuf *out, uint64_t *id);
 
+/* ---- Calls under way between parent and child ----
+ * Numbered from 1 in the order in which they were made; both sides count alike. */
+typedef struct CallNote {
+    KhronosCall *call; /* in the child: the VM's; in the parent: NULL */
+    size_t bytes;      /* of the request */
+} CallNote;
+
+typedef struct CallTable {
+    IdMap notes;
+    uint64_t last_id;
+    size_t bytes;
+} CallTable;
+
+void calltable_init(CallTable *table);
+void calltable_free(CallTable *table); /* with the calls in it */
+bool calltable_has_room(const CallTable *table, size_t bytes);
+/* Its number; 0: no memory. */
+uint64_t calltable_add(CallTable *table, KhronosCall *call, size_t bytes);
+/* False: there is none of that number. */
+bool calltable_take(CallTable *table, uint64_t id, KhronosCall **call);
+
 /* ---- A shard ---- */
 typedef struct ProcessPool ProcessPool;
 typedef struct Shard Shard;
@@ -92,6 +116,12 @@ typedef struct GuildNote {
     KhronosLimits limits;
     uint64_t vm_generation; /* in the child; 0: no VM that we heard of */
 } GuildNote;
+
+/* Why a guild's last VM broke. */
+typedef struct FormerVm {
+    uint64_t guild_id; /* 0: nobody's */
+    VmBrokenReason reason;
+} FormerVm;
 
 typedef struct Slot Slot;
 struct Slot {
@@ -119,8 +149,9 @@ struct Shard {
     SlotList sent;               /* in the order in which they were written */
     int actions, urgent_actions; /* pending */
     IdMap notes;
-    bool refusing; /* new actions */
-    bool woken;    /* the supervisor was told and has not looked yet */
+    KhronosCall *answers, *answers_last; /* on their way to the child, by next */
+    bool refusing;                       /* new actions */
+    bool woken;                          /* the supervisor was told and has not looked yet */
     uint64_t executions, refused, lost;
     WorkerStats child; /* as the living child told last */
     WorkerStats past;  /* of its predecessors: created, broken */
@@ -129,6 +160,9 @@ struct Shard {
     ChildLife *life; /* NULL: none at present */
     uint64_t lives;  /* children before this one */
     RestartPlan plan;
+    FormerVm *former; /* POOL_FORMER_MAX, the next to be overwritten at former_next */
+    int former_next;
+    IdMap former_map;
     uv_timer_t timer; /* to restart; while stopping: the end of the grace */
     bool timer_open;
     bool down; /* stopping, and its child is gone for good */
@@ -148,6 +182,8 @@ struct ChildLife {
     bool ready;     /* it came up */
     bool condemned; /* we killed it: nothing it says counts any more */
     SentTemplates templates;
+    CallTable calls;
+    uint64_t ticket_base;
     atomic_uchar *started; /* shared with the child, a byte for each slot */
     size_t sent_bytes;
     uint64_t born_ns;
@@ -199,6 +235,10 @@ void shard_lost(Shard *shard, const ChildLife *life);
 void shard_shut(Shard *shard, bool sent_too);
 GuildNote *shard_note_locked(Shard *shard, uint64_t guild_id); /* NULL: none */
 void shard_drop_note_locked(Shard *shard, GuildNote *note);    /* if nothing is left to know */
+bool shard_owns(const Shard *shard, uint64_t guild_id);        /* it is one of its guilds */
+/* The supervisor only: why the guild's last VM broke, as far as is remembered. */
+void shard_note_broken(Shard *shard, uint64_t guild_id, VmBrokenReason reason);
+VmBrokenReason shard_former_reason(const Shard *shard, uint64_t guild_id);
 /* Executions as the shard marks them: this one's result is there. */
 bool execution_answered(const KhronosExecution *x);
 void execution_answer(Shard *shard, KhronosExecution *x);
@@ -220,7 +260,15 @@ void life_send(ChildLife *life, Slot *slot);
 /* All complete frames that came. False: the child is not to be trusted any more. */
 bool life_receive(ChildLife *life);
 
+/* ---- process_pool_calls.c: calls of templates and their answers ---- */
+bool life_call(ChildLife *life, FrameReader *payload); /* false: no honest child says that */
+void shard_answer(Shard *shard, KhronosCall *call);    /* any thread */
+void shard_drop_answers(Shard *shard);
+/* Those that wait, as far as there is room. False: no memory. */
+bool life_send_answers(ChildLife *life);
+
 /* ---- process_pool.c ---- */
+bool pool_wants_calls(const ProcessPool *pool);
 void pool_shard_down(ProcessPool *pool);
 /* The child's process id, 0: none at present. Any thread. */
 int process_pool_pid(Strategy *strategy, int index);

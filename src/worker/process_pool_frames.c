@@ -54,6 +54,7 @@ bool life_greet(ChildLife *life)
                       .slots = POOL_SLOTS,
                       .wants_logs = options->log.line != NULL,
                       .wants_states = options->observer.state != NULL,
+                      .wants_calls = pool_wants_calls(life->shard->pool),
                       .limits = options->limits,
                       .shrink_idle_ns = options->shrink_idle_ns,
                       .destroy_idle_ns = options->destroy_idle_ns,
@@ -162,13 +163,7 @@ void life_send(ChildLife *life, Slot *slot)
 }
 
 /* ---- Receiving --------------------------------------------------------------------------------
- * False: no honest child says that. */
-
-/* A child speaks of its own guilds only. */
-static bool is_ours(const Shard *shard, uint64_t guild_id)
-{
-    return (guild_id >> 22) % (uint64_t)shard->pool->shard_count == (uint64_t)shard->index;
-}
+ * False: no honest child says that. A child speaks of its own guilds only. */
 
 static bool has_executions(const LuaVmAction *action)
 {
@@ -238,7 +233,7 @@ static bool on_log(ChildLife *life, FrameReader *payload)
 {
     FrameLog line;
     const KhronosLog *log = &life->shard->pool->options->log;
-    if (!frame_read_log(payload, &line) || !is_ours(life->shard, line.guild_id))
+    if (!frame_read_log(payload, &line) || !shard_owns(life->shard, line.guild_id))
         return false;
     if (log->line)
         log->line(log->userdata, line.guild_id, line.template_name, line.level, line.text.data,
@@ -264,7 +259,7 @@ static bool on_state(ChildLife *life, FrameReader *payload)
     FrameState state;
     Shard *shard = life->shard;
     const WorkerObserver *observer = &shard->pool->options->observer;
-    if (!frame_read_state(payload, &state) || !is_ours(shard, state.vm.guild_id) ||
+    if (!frame_read_state(payload, &state) || !shard_owns(shard, state.vm.guild_id) ||
         state.vm.generation >> LIFE_SHIFT != 0)
         return false;
     VmHandle vm = {state.vm.guild_id, outer_generation(shard, state.vm.generation)};
@@ -278,6 +273,11 @@ static bool on_state(ChildLife *life, FrameReader *payload)
         shard_drop_note_locked(shard, note);
     }
     pthread_mutex_unlock(&shard->lock);
+    bool is_new = state.state == VM_INITIALIZING || state.state == VM_HEALTHY;
+    if (is_new && state.reason == VM_NOT_BROKEN) /* as far as this child knows */
+        state.reason = shard_former_reason(shard, vm.guild_id);
+    else if (state.state == VM_BROKEN)
+        shard_note_broken(shard, vm.guild_id, state.reason);
     if (observer->state)
         observer->state(observer->userdata, vm, state.state, state.reason);
     return true;
@@ -314,6 +314,7 @@ static bool on_frame(ChildLife *life, FrameType type, FrameReader *payload)
     case FRAME_STATE: return on_state(life, payload);
     case FRAME_STATS: return on_stats(life, payload);
     case FRAME_PONG: return on_pong(life, payload);
+    case FRAME_CALL: return life_call(life, payload);
     default: return false;
     }
 }

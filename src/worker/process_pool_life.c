@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/random.h"
 #include "worker/process_pool.h"
 
 enum {
@@ -44,6 +45,7 @@ static void on_handle_closed(uv_handle_t *handle)
     if (life->started)
         munmap(life->started, POOL_SLOTS);
     sent_templates_free(&life->templates);
+    calltable_free(&life->calls);
     frame_stream_free(&life->in);
     strbuf_free(&life->out);
     strbuf_free(&life->writing);
@@ -198,6 +200,10 @@ void life_pump(ChildLife *life)
     Shard *shard = life->shard;
     if (life->condemned || shard->life != life)
         return;
+    if (!life_send_answers(life)) {
+        condemn(life, "not enough memory to answer it");
+        return;
+    }
     while (life->out.length < POOL_OUT_BYTES) {
         Slot *slot = shard_take_unsent(shard, life->sent_bytes >= POOL_SENT_BYTES);
         if (!slot)
@@ -354,6 +360,8 @@ static ChildLife *new_life(Shard *shard)
     life->shard = shard;
     life->born_ns = clock_monotonic_ns();
     sent_templates_init(&life->templates);
+    calltable_init(&life->calls);
+    life->ticket_base = random_u64() >> 1; /* what is added to it never comes round */
     return life;
 }
 
@@ -412,6 +420,7 @@ bool life_start(Shard *shard, char *error, size_t error_size)
 no_sockets:
     munmap(life->started, POOL_SLOTS);
 no_memory:
+    calltable_free(&life->calls);
     sent_templates_free(&life->templates);
     free(life);
     return describe(error, error_size, "cannot start a worker process", problem);

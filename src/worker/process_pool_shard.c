@@ -50,7 +50,14 @@ bool shard_init(Shard *shard, ProcessPool *pool, int index)
         shard->slots[i].next = shard->free_slots;
         shard->free_slots = &shard->slots[i];
     }
+    shard->former = calloc(POOL_FORMER_MAX, sizeof(*shard->former));
+    if (!shard->former) {
+        free(shard->slots);
+        shard->slots = NULL;
+        return false;
+    }
     idmap_init(&shard->notes, random_u64());
+    idmap_init(&shard->former_map, random_u64());
     pthread_mutex_init(&shard->lock, NULL);
     return true;
 }
@@ -64,8 +71,41 @@ void shard_free(Shard *shard)
     for (GuildNote *note; (note = idmap_next(&shard->notes, &cursor)) != NULL;)
         free(note);
     idmap_free(&shard->notes);
+    idmap_free(&shard->former_map);
+    shard_drop_answers(shard);
     pthread_mutex_destroy(&shard->lock);
+    free(shard->former);
     free(shard->slots);
+}
+
+bool shard_owns(const Shard *shard, uint64_t guild_id)
+{
+    return (guild_id >> 22) % (uint64_t)shard->pool->shard_count == (uint64_t)shard->index;
+}
+
+/* ---- Former VMs -------------------------------------------------------------------------------
+ * A child knows why its guilds' VMs broke, and takes that with it. */
+
+void shard_note_broken(Shard *shard, uint64_t guild_id, VmBrokenReason reason)
+{
+    FormerVm *former = idmap_get(&shard->former_map, guild_id);
+    if (former) {
+        former->reason = reason;
+        return;
+    }
+    former = &shard->former[shard->former_next];
+    if (former->guild_id != 0)
+        idmap_remove(&shard->former_map, former->guild_id);
+    *former = (FormerVm){guild_id, reason};
+    shard->former_next = (shard->former_next + 1) % POOL_FORMER_MAX;
+    if (!idmap_put(&shard->former_map, guild_id, former))
+        former->guild_id = 0;
+}
+
+VmBrokenReason shard_former_reason(const Shard *shard, uint64_t guild_id)
+{
+    const FormerVm *former = idmap_get(&shard->former_map, guild_id);
+    return former ? former->reason : VM_NOT_BROKEN;
 }
 
 /* ---- Notes ------------------------------------------------------------------------------------
@@ -404,8 +444,10 @@ static void report_vms(Shard *shard)
     VmHandle *room = vms ? vms : few;
     max = vms ? max : BASE_ARRAY_COUNT(few);
     for (size_t count; (count = take_vms(shard, room, max)) > 0;)
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
+            shard_note_broken(shard, room[i].guild_id, VM_PANIC_RECOVERY);
             observer->state(observer->userdata, room[i], VM_BROKEN, VM_PANIC_RECOVERY);
+        }
     free(vms);
 }
 

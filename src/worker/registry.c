@@ -52,9 +52,13 @@ void registry_free(Registry *registry)
 {
     size_t cursor = 0;
     for (ThreadEntry *entry; (entry = idmap_next(&registry->entries, &cursor)) != NULL;) {
-        if (entry->vm_handle)
+        calls_drop_all(entry_answers_take(entry));
+        if (entry->vm_handle) {
+            registry_set_state(registry, entry, VM_DESTROYING, VM_NOT_BROKEN, NULL);
             registry->ops->free(entry->vm_handle);
-        entry->vm_handle = NULL;
+            entry->vm_handle = NULL;
+            registry_set_state(registry, entry, VM_BROKEN, VM_EXPLICIT_DESTROY, NULL);
+        }
         entry_free(entry);
     }
     idmap_free(&registry->entries);
@@ -83,6 +87,7 @@ static void remember_locked(Registry *registry, const ThreadEntry *entry)
         .generation = entry->generation,
         .executions = entry->executions,
         .cpu_ns = entry->cpu_ns,
+        .task_errors = entry->task_errors,
         .ran_ns = entry->ran_ns,
         .usage_ns = entry->usage_ns,
         .usage_at_ns = entry->usage_at_ns,
@@ -114,6 +119,7 @@ static void recall_locked(Registry *registry, ThreadEntry *entry)
     entry->generation = ended->generation;
     entry->executions = ended->executions;
     entry->cpu_ns = ended->cpu_ns;
+    entry->task_errors = ended->task_errors;
     entry->ran_ns = ended->ran_ns;
     entry->usage_ns = ended->usage_ns;
     entry->usage_at_ns = ended->usage_at_ns;
@@ -134,6 +140,7 @@ void registry_fill_ended_locked(const Registry *registry, uint64_t guild_id, VmI
     info->generation = ended->generation;
     info->executions = ended->executions;
     info->cpu_ns = ended->cpu_ns;
+    info->task_errors = ended->task_errors;
     info->last_run_ns = ended->ran_ns;
 }
 
@@ -231,9 +238,13 @@ void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,
     entry->generation += state == VM_INITIALIZING;
     if (state == VM_BROKEN && is_mishap(reason) && is_alive(entry->state))
         pause_ns = note_mishap_locked(registry, entry);
+    if (state == VM_INITIALIZING)
+        entry->former_reason = entry->reason;
     entry->state = (uint8_t)state;
     entry->reason = (uint8_t)reason;
     VmHandle vm = {entry->guild_id, entry->generation};
+    bool is_new = state == VM_INITIALIZING || state == VM_HEALTHY;
+    VmBrokenReason told = is_new ? (VmBrokenReason)entry->former_reason : reason;
     pthread_mutex_unlock(&registry->lock);
 
     const char *of = reason == VM_NOT_BROKEN ? "" : vm_reason_name(reason);
@@ -247,7 +258,7 @@ void registry_set_state(Registry *registry, ThreadEntry *entry, VmState state,
                     vm.guild_id, pause_ns / CLOCK_NS_PER_MS, registry->options->broken_max);
     const WorkerObserver *observer = &registry->options->observer;
     if (observer->state)
-        observer->state(observer->userdata, vm, state, reason);
+        observer->state(observer->userdata, vm, state, told);
 }
 
 void registry_fill_info(const Registry *registry, const ThreadEntry *entry, VmInfo *info)
@@ -258,10 +269,12 @@ void registry_fill_info(const Registry *registry, const ThreadEntry *entry, VmIn
     info->generation = entry->generation;
     info->executions = entry->executions;
     info->cpu_ns = entry->cpu_ns;
+    info->task_errors = entry->task_errors;
     info->last_run_ns = entry->ran_ns;
     info->mail = entry->mail_count;
     if (entry->vm_handle) {
         info->tasks = registry->ops->tasks(entry->vm_handle);
+        info->task_errors += registry->ops->task_errors(entry->vm_handle);
         registry->ops->account(entry->vm_handle, &info->account);
         info->cpu_ns += info->account.cpu_ns;
     }

@@ -24,7 +24,7 @@ enum { ENDED_MAX = 4096 };
 /* What is remembered of a guild that ended: see the fields of ThreadEntry. */
 typedef struct EndedGuild {
     uint64_t guild_id; /* 0: nobody */
-    uint64_t generation, executions, cpu_ns, ran_ns, usage_ns, usage_at_ns;
+    uint64_t generation, executions, cpu_ns, task_errors, ran_ns, usage_ns, usage_at_ns;
     int trust;
     uint8_t state, reason;
 } EndedGuild;
@@ -53,7 +53,7 @@ typedef struct Registry {
 } Registry;
 
 void registry_init(Registry *registry, const WorkerOptions *options);
-/* Frees the entries, and VMs that are at rest. */
+/* Frees the entries; VMs that are at rest are destroyed. No thread is left. */
 void registry_free(Registry *registry);
 
 ThreadEntry *registry_find_locked(Registry *registry, uint64_t guild_id);   /* NULL: no entry */
@@ -67,6 +67,9 @@ void registry_ended_locked(Registry *registry, ThreadEntry *entry);
 bool registry_admit_locked(Registry *registry, LuaVmAction *action, ThreadEntry **entry);
 /* May a seat begin the action at once? Then it counts as taken, and is not in the mailbox. */
 bool registry_begin_locked(Registry *registry, LuaVmAction *action, ThreadEntry *entry);
+/* Takes an answer for its guild's VM. True: *entry must get a turn. False: there is no VM that
+ * could want it, and the caller drops it. */
+bool registry_answer_locked(Registry *registry, KhronosCall *call, ThreadEntry **entry);
 /* How long the guild's pause lasts that the action must wait for; 0: none. */
 uint64_t registry_paused_ms(const ThreadEntry *entry, const LuaVmAction *action);
 /* No VM of the generation that the action is for. */

@@ -26,6 +26,7 @@ ThreadEntry *entry_new(uint64_t guild_id)
 void entry_free(ThreadEntry *entry)
 {
     BASE_ASSERT(entry->mail_count == 0 && entry->control_count == 0 && !entry->vm_handle);
+    BASE_ASSERT(!entry->answers_last);
     free(entry->extra);
     free(entry);
 }
@@ -137,6 +138,37 @@ LuaVmAction *entry_control_take(ThreadEntry *entry)
     if (action)
         entry->control_count--;
     return action;
+}
+
+/* ---- Answers ---- */
+
+void entry_answer_put(ThreadEntry *entry, KhronosCall *call)
+{
+    KhronosCall *last = entry->answers_last;
+    call->next = last ? last->next : call;
+    if (last)
+        last->next = call;
+    entry->answers_last = call;
+}
+
+KhronosCall *entry_answers_take(ThreadEntry *entry)
+{
+    KhronosCall *last = entry->answers_last;
+    if (!last)
+        return NULL;
+    KhronosCall *first = last->next;
+    last->next = NULL;
+    entry->answers_last = NULL;
+    return first;
+}
+
+void calls_drop_all(KhronosCall *calls)
+{
+    while (calls) {
+        KhronosCall *call = calls;
+        calls = call->next;
+        call->kind->drop(call);
+    }
 }
 
 /* ---- Queues and lists ---- */

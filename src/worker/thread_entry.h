@@ -46,6 +46,7 @@ struct ThreadEntry {
     /* -- under the registry's lock -- */
     LuaVmAction *mail_first, *mail_last;       /* in order of arrival */
     LuaVmAction *control_first, *control_last; /* actions that do not wait behind mail */
+    KhronosCall *answers_last;                 /* of a ring of answers for its VM; NULL: none */
     ThreadEntry *queue_next;                   /* in a run queue, or among a thread's parked ones */
     ThreadEntry *list_prev, *list_next;        /* in the list that `place` tells */
     EntryExtra *extra;                         /* NULL: nothing special */
@@ -59,17 +60,19 @@ struct ThreadEntry {
     bool parked;                  /* its VM is, on the thread that last had it */
     uint8_t place, state, reason; /* EntryPlace, VmState, VmBrokenReason */
     uint8_t parked_turns;         /* on end, up to now; stops at 255 */
+    uint8_t former_reason;        /* why the VM before this one broke; VM_NOT_BROKEN: none did */
     /* -- of the thread that has it -- */
-    bool ready;        /* used its slice up and has more to do */
-    bool shrunk;       /* since it last ran */
-    bool quiet;        /* no executions, no tasks */
-    bool keeps_store;  /* not to be destroyed for being idle */
-    int trust;         /* above 0: its last runs were short */
-    bool was_trusted;  /* when the run that is under way surprised us */
-    bool greedy;       /* its last turn used half a slice or more */
-    void *vm_handle;   /* NULL: none */
-    uint64_t due_ns;   /* when the VM has something to do; 0: not known */
-    uint64_t cpu_ns;   /* of its former VMs */
+    bool ready;       /* used its slice up and has more to do */
+    bool shrunk;      /* since it last ran */
+    bool quiet;       /* no executions, no tasks */
+    bool keeps_store; /* not to be destroyed for being idle */
+    int trust;        /* above 0: its last runs were short */
+    bool was_trusted; /* when the run that is under way surprised us */
+    bool greedy;      /* its last turn used half a slice or more */
+    void *vm_handle;  /* NULL: none */
+    uint64_t due_ns;  /* when the VM has something to do; 0: not known */
+    uint64_t cpu_ns;  /* of its former VMs, with task_errors */
+    uint64_t task_errors;
     uint64_t ran_ns;   /* end of its last turn; 0: never */
     uint64_t usage_ns; /* processor time used lately, as of usage_at_ns; fades */
     uint64_t usage_at_ns;
@@ -105,6 +108,11 @@ bool entry_mail_ready(const ThreadEntry *entry);
 bool entry_mail_cancel(ThreadEntry *entry, const char *id, LuaVmAction **action);
 void entry_control_put(ThreadEntry *entry, LuaVmAction *action);
 LuaVmAction *entry_control_take(ThreadEntry *entry);
+
+/* Answers to what its VM asked for, in the order in which they came. */
+void entry_answer_put(ThreadEntry *entry, KhronosCall *call);
+KhronosCall *entry_answers_take(ThreadEntry *entry); /* all, by next; NULL: none */
+void calls_drop_all(KhronosCall *calls);             /* by next; not under a lock */
 
 void entryqueue_put(EntryQueue *queue, ThreadEntry *entry);
 ThreadEntry *entryqueue_take(EntryQueue *queue); /* NULL: empty */

@@ -61,7 +61,8 @@ static void *guild_main(void *arg);
 /* Nothing is lost with its VM but what its templates keep in globals. */
 static bool is_idle(const ThreadEntry *entry)
 {
-    return entry->vm_handle && entry->quiet && !entry->keeps_store && entry->due_ns == 0;
+    return entry->vm_handle && entry->quiet && !entry->keeps_store && entry->due_ns == 0 &&
+           !entry->answers_last;
 }
 
 /* The guild that is idle for longest makes room. False: all have something to do. */
@@ -173,6 +174,19 @@ static void guild_submit(Strategy *base, LuaVmAction *action)
         action->complete(action);
 }
 
+static void guild_answer(Strategy *base, KhronosCall *call)
+{
+    ThreadPerGuild *strategy = (ThreadPerGuild *)base;
+    ThreadEntry *entry;
+    pthread_mutex_lock(&strategy->registry.lock);
+    bool taken = registry_answer_locked(&strategy->registry, call, &entry);
+    if (taken && !entry->scheduled)
+        wake_locked(entry);
+    pthread_mutex_unlock(&strategy->registry.lock);
+    if (!taken)
+        call->kind->drop(call);
+}
+
 static WorkerBegun guild_begin(WorkerSeat *seat, LuaVmAction *action)
 {
     (void)seat;
@@ -245,6 +259,8 @@ static uint64_t next_ns(const GuildThread *self, TurnJob *job)
     const ThreadEntry *entry = self->entry;
     uint64_t held_until_ns = entry_held_until_ns(entry, clock_monotonic_ns());
     *job = TURN_WORK;
+    if (held_until_ns != 0 && entry->answers_last)
+        return held_until_ns;
     if (held_until_ns != 0 && (entry->ready || entry->due_ns != 0))
         return entry->due_ns > held_until_ns ? entry->due_ns : held_until_ns;
     if (entry->due_ns != 0 || !entry->quiet)
@@ -269,10 +285,13 @@ static void wait_or_turn(GuildThread *self)
         return;
     }
     self->leaving = false; /* it got something to do in between */
-    if (until != 0 && clock_monotonic_ns() >= until)
+    if (until != 0 && clock_monotonic_ns() >= until) {
         turn(self, job);
-    else
-        monotonic_wait(&self->work_came, &self->strategy->registry.lock, until);
+        return;
+    }
+    self->entry->scheduled =
+        false; /* also if it has more to do, and stands still: who comes wakes */
+    monotonic_wait(&self->work_came, &self->strategy->registry.lock, until);
 }
 
 /* After a panic: a guild that has mail gets another thread. False: there is none to be had. */
@@ -290,7 +309,7 @@ static bool hand_over_locked(GuildThread *self)
 
 static bool has_ended(const ThreadEntry *entry)
 {
-    return !entry->vm_handle && !entry->mail_first && !entry->control_first;
+    return !entry->vm_handle && !entry->mail_first && !entry->control_first && !entry->answers_last;
 }
 
 static void *guild_main(void *arg)
@@ -407,8 +426,8 @@ static bool start_serving(ThreadPerGuild *strategy, int count)
 
 Strategy *thread_per_guild_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {guild_submit, guild_begin, guild_drain, guild_stop,
-                                    guild_stats};
+    static const StrategyOps ops = {guild_submit, guild_begin, guild_answer,
+                                    guild_drain,  guild_stop,  guild_stats};
     int count = options->io.open ? options->threads : 0;
     ThreadPerGuild *strategy = calloc(1, sizeof(*strategy));
     ServingThread *serving = calloc((size_t)count + 1, sizeof(*serving));

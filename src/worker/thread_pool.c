@@ -82,6 +82,7 @@ struct ThreadPool {
     uint64_t trimmed_ns;
     int ended_count; /* guilds shrunk or ended since memory went back to the system */
     int idle_threads;
+    int seats_running; /* what they leave is the workers' to end: these stop last */
 };
 
 /* ---- Where a guild goes ---- */
@@ -109,15 +110,14 @@ static void make_ready_locked(ThreadPool *pool, ThreadEntry *entry, uint64_t now
 }
 
 /* Its VM waits for an instant. */
-static void put_timer_locked(PoolThread *self, ThreadEntry *entry)
+static void put_timer_locked(ThreadPool *pool, ThreadEntry *entry, bool by_worker)
 {
-    ThreadPool *pool = self->pool;
     if (!timerheap_put(&pool->timers, entry)) {
         make_ready_locked(pool, entry, entry->ran_ns); /* no memory: it is asked again and again */
         return;
     }
-    /* A worker looks at the timers when its turn is over; a seat does not. */
-    if (self->io && pool->idle_threads > 0 &&
+    /* A worker looks at the timers when its turn is over; others do not. */
+    if (!by_worker && pool->idle_threads > 0 &&
         (pool->keeper_until_ns == 0 || entry->due_ns < pool->keeper_until_ns))
         pthread_cond_signal(&pool->work);
 }
@@ -136,26 +136,35 @@ static void put_idle_locked(PoolThread *self, ThreadEntry *entry)
         pthread_cond_signal(&pool->work); /* who waits without an end must learn of it */
 }
 
+/* Its VM has something to do, now or at some instant. */
+static bool has_next(const ThreadEntry *entry)
+{
+    return entry->ready || entry->due_ns != 0 || entry->answers_last;
+}
+
 /* After its turn. */
 static void release_locked(PoolThread *self, ThreadEntry *entry)
 {
     ThreadPool *pool = self->pool;
     entry->taken = false;
     uint64_t held_until_ns = entry_held_until_ns(entry, self->work.turn.end_ns);
+    bool ends = entry->mail_count > 0 && registry_is_stopping(&pool->registry);
     if (entry->parked) {
         bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
         entryqueue_put(light ? &self->parked_light : &self->parked, entry);
-    } else if (held_until_ns != 0 && (entry->ready || entry->due_ns != 0)) {
+    } else if (ends) { /* its turn began before that: another one sees to it, not some instant */
+        make_ready_locked(pool, entry, self->work.turn.end_ns);
+    } else if (held_until_ns != 0 && has_next(entry)) {
         entry->scheduled = false;
-        if (entry->due_ns < held_until_ns)
+        if (entry->due_ns < held_until_ns || entry->answers_last)
             entry->due_ns = held_until_ns;
-        put_timer_locked(self, entry);
+        put_timer_locked(pool, entry, self->io == NULL);
     } else if (turn_has_more(entry)) {
         make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else {
         entry->scheduled = false;
         if (entry->vm_handle && entry->due_ns != 0)
-            put_timer_locked(self, entry);
+            put_timer_locked(pool, entry, self->io == NULL);
         else if (entry->vm_handle && entry->quiet)
             put_idle_locked(self, entry);
         else if (!entry->vm_handle)
@@ -177,6 +186,34 @@ static void pool_submit(Strategy *strategy, LuaVmAction *action)
     pthread_mutex_unlock(&pool->registry.lock);
     if (!taken)
         action->complete(action);
+}
+
+/* An answer came for a guild that nobody sees to. One that used too much stands still until then,
+ * whatever comes. */
+static void wake_answered_locked(ThreadPool *pool, ThreadEntry *entry)
+{
+    uint64_t now = clock_monotonic_ns();
+    uint64_t held_until_ns = entry_held_until_ns(entry, now);
+    if (held_until_ns == 0) {
+        make_ready_locked(pool, entry, now);
+        return;
+    }
+    forget_place_locked(pool, entry);
+    entry->due_ns = held_until_ns;
+    put_timer_locked(pool, entry, false);
+}
+
+static void pool_answer(Strategy *strategy, KhronosCall *call)
+{
+    ThreadPool *pool = (ThreadPool *)strategy;
+    ThreadEntry *entry;
+    pthread_mutex_lock(&pool->registry.lock);
+    bool taken = registry_answer_locked(&pool->registry, call, &entry);
+    if (taken && !entry->scheduled)
+        wake_answered_locked(pool, entry);
+    pthread_mutex_unlock(&pool->registry.lock);
+    if (!taken)
+        call->kind->drop(call);
 }
 
 /* ---- A thread that panicked ---- */
@@ -293,6 +330,14 @@ static void take_turn(PoolThread *self, ThreadEntry *entry)
     pthread_mutex_unlock(&self->pool->registry.lock);
 }
 
+static void end_seat(ThreadPool *pool)
+{
+    pthread_mutex_lock(&pool->registry.lock);
+    pool->seats_running--;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->registry.lock);
+}
+
 static void *seat_main(void *arg)
 {
     PoolThread *self = arg;
@@ -300,8 +345,10 @@ static void *seat_main(void *arg)
     begin_thread(self);
     for (;;) {
         bool parked = has_parked(self);
-        if (registry_is_stopping(&self->pool->registry) && !parked)
+        if (registry_is_stopping(&self->pool->registry) && !parked) {
+            end_seat(self->pool);
             return NULL;
+        }
         if (io->wait(self->io, parked ? 0 : -1))
             io->serve(self->io);
         ThreadEntry *entry = take_parked(self);
@@ -423,7 +470,8 @@ static uint64_t deadline_locked(const ThreadPool *pool)
 
 static void wait_locked(ThreadPool *pool)
 {
-    uint64_t until = deadline_locked(pool);
+    /* (At the end only for what the seats leave, of which they tell.) */
+    uint64_t until = registry_is_stopping(&pool->registry) ? 0 : deadline_locked(pool);
     bool keeper = until != 0 && (pool->keeper_until_ns == 0 || until < pool->keeper_until_ns);
     if (keeper)
         pool->keeper_until_ns = until;
@@ -489,7 +537,7 @@ static void *worker_main(void *arg)
             if (replace_thread(self))
                 return NULL;
             pthread_mutex_lock(&pool->registry.lock);
-        } else if (registry_is_stopping(&pool->registry)) {
+        } else if (registry_is_stopping(&pool->registry) && pool->seats_running == 0) {
             break;
         } else if (!trim(pool, clock_monotonic_ns())) {
             wait_locked(pool);
@@ -582,8 +630,10 @@ static bool start_threads(ThreadPool *pool, int count)
     bool started = true;
     pthread_mutex_lock(&pool->registry.lock); /* their own ids are theirs to read */
     while (started && pool->thread_count < count) {
-        started = start_thread(&pool->threads[pool->thread_count]);
+        PoolThread *thread = &pool->threads[pool->thread_count];
+        started = start_thread(thread);
         pool->thread_count += started;
+        pool->seats_running += started && thread->io;
     }
     pthread_mutex_unlock(&pool->registry.lock);
     return started;
@@ -591,7 +641,8 @@ static bool start_threads(ThreadPool *pool, int count)
 
 Strategy *thread_pool_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {pool_submit, pool_begin, pool_drain, pool_stop, pool_stats};
+    static const StrategyOps ops = {pool_submit, pool_begin, pool_answer,
+                                    pool_drain,  pool_stop,  pool_stats};
     int count = options->io.open ? 2 * options->threads : options->threads;
     ThreadPool *pool = calloc(1, sizeof(*pool));
     PoolThread *threads = calloc((size_t)count, sizeof(*threads));

@@ -10,6 +10,7 @@ enum { CPU_AGE_MAX = 16 };
 
 #define STOPPED_TEXT "the execution was stopped: the server is shutting down"
 #define DESTROYED_TEXT "the execution was stopped: the VM was destroyed"
+#define NO_SERVICE_TEXT "this server has nothing that could do this"
 #define PANIC_TEXT "the execution was stopped: the worker thread of its VM failed"
 
 bool workthread_init(WorkThread *self, Registry *registry, luau_Ticker *ticker, int fibers_kept)
@@ -158,6 +159,7 @@ static void remove_vm(WorkThread *self, VmBrokenReason reason, const char *detai
         atomic_fetch_add_explicit(&self->registry->freed_bytes, account.reserved_bytes,
                                   memory_order_relaxed);
     }
+    entry->task_errors += ops->task_errors(vm);
     name_reason(self, reason);
     entry->vm_handle = NULL; /* from here on it is lost rather than freed twice */
     leave_vm(self);
@@ -200,6 +202,59 @@ static bool ensure_vm(WorkThread *self)
     }
     set_state(self, VM_HEALTHY, VM_NOT_BROKEN, NULL);
     return true;
+}
+
+/* ---- Calls ---- */
+
+/* What came for the VM; without one nobody wants it. */
+static void deliver_answers(WorkThread *self)
+{
+    Turn *turn = &self->turn;
+    for (KhronosCall *call; (call = turn->answers) != NULL;) {
+        turn->answers = call->next;
+        call->next = NULL;
+        if (!turn->entry->vm_handle) {
+            call->kind->drop(call);
+            continue;
+        }
+        self->registry->ops->answer(enter_vm(self), call);
+        leave_vm(self);
+    }
+}
+
+/* What the step asked for. */
+static void take_calls(WorkThread *self)
+{
+    Turn *turn = &self->turn;
+    void *vm = enter_vm(self);
+    for (KhronosCall *call; (call = self->registry->ops->take_call(vm)) != NULL;) {
+        if (turn->calls_last)
+            turn->calls_last->next = call;
+        else
+            turn->calls_first = call;
+        turn->calls_last = call;
+    }
+    leave_vm(self);
+}
+
+/* Not armed. The answers may be there before this returns: they are for a later turn. */
+static void hand_out_calls(WorkThread *self)
+{
+    Turn *turn = &self->turn;
+    const WorkerCalls *calls = &self->registry->options->calls;
+    for (KhronosCall *call; (call = turn->calls_first) != NULL;) {
+        turn->calls_first = call->next;
+        call->next = NULL;
+        if (calls->take) {
+            calls->take(calls->userdata, call);
+            continue;
+        }
+        call->kind->refuse(call, NO_SERVICE_TEXT);
+        pthread_mutex_lock(&self->registry->lock);
+        entry_answer_put(turn->entry, call);
+        pthread_mutex_unlock(&self->registry->lock);
+    }
+    turn->calls_last = NULL;
 }
 
 /* ---- Control actions ---- */
@@ -361,6 +416,7 @@ static void stop_guild(WorkThread *self)
     for (LuaVmAction *action; (action = take_control(self)) != NULL;)
         finish(self, action, VM_ACTION_SHUTTING_DOWN);
     destroy_vm(self, STOPPED_TEXT);
+    deliver_answers(self);
     while (turn->mail) {
         finish_mail(self, turn->mail, VM_ACTION_SHUTTING_DOWN);
         lock(self);
@@ -378,11 +434,12 @@ static bool step(WorkThread *self)
     ThreadEntry *entry = turn->entry;
     const VmOps *ops = self->registry->ops;
     void *vm = enter_vm(self);
-    if (entry->parked || ops->executions(vm) > 0 || ops->tasks(vm) > 0) {
+    if (entry->parked || ops->executions(vm) > 0 || ops->tasks(vm) > 0 || ops->due_ns(vm) != 0) {
         entry->shrunk = false;
         turn->step = ops->step(vm, self->fibers);
         if (turn->step == KHRONOS_PANICKED)
             return false;
+        take_calls(self);
     }
     VmBrokenReason reason = collect(self);
     if (ops->isbroken(enter_vm(self))) {
@@ -427,6 +484,7 @@ static bool work(WorkThread *self)
     }
     if (turn->mail)
         perform_mail(self);
+    deliver_answers(self);
     return !entry->vm_handle || step(self);
 }
 
@@ -471,6 +529,7 @@ static void recover(WorkThread *self)
     else if (turn->entry->state == VM_INITIALIZING)
         set_state(self, VM_BROKEN, VM_PANIC_RECOVERY, "while it was made");
     name_reason(self, VM_PANIC_RECOVERY);
+    deliver_answers(self);
     turn->step = KHRONOS_IDLE;
 }
 
@@ -559,6 +618,7 @@ static void end_turn(WorkThread *self)
     self->registry->stats.executions += turn->executions_done;
     self->registry->stats.refused += turn->refused;
     pthread_mutex_unlock(&self->registry->lock);
+    hand_out_calls(self);
     complete_done(self);
 }
 
@@ -568,6 +628,8 @@ void turn_take_locked(WorkThread *self, ThreadEntry *entry, TurnJob job, LuaVmAc
     entry->taken = true;
     self->turn = (Turn){
         .entry = entry, .job = job, .step = KHRONOS_IDLE, .begun = begun, .mail = begun};
+    if (job == TURN_WORK)
+        self->turn.answers = entry_answers_take(entry);
     if (job == TURN_WORK && !begun && !entry->control_first && entry_mail_ready(entry))
         self->turn.mail = entry_mail_take(entry);
 }
@@ -575,7 +637,7 @@ void turn_take_locked(WorkThread *self, ThreadEntry *entry, TurnJob job, LuaVmAc
 void turn_run(WorkThread *self)
 {
     self->turn.start_ns = clock_monotonic_ns();
-    bool lost = true;
+    volatile bool lost = true; /* it is looked at after the jump */
     if (sigsetjmp(self->panic.jump, 0) == 0) {
         self->panic.armed = true;
         lost = !do_job(self);
@@ -588,5 +650,5 @@ void turn_run(WorkThread *self)
 
 bool turn_has_more(const ThreadEntry *entry)
 {
-    return entry->ready || entry->control_first || entry_mail_ready(entry);
+    return entry->ready || entry->answers_last || entry->control_first || entry_mail_ready(entry);
 }

@@ -8,9 +8,10 @@
  *         vm_handle, quiet          at rest
  *         no vm_handle              registry_ended_locked
  *
- * A turn looks at control actions, takes at most one mail, gives its executions to the VM, steps
- * the VM once, and completes what is finished, outside of all locks and before anyone else can have
- * the guild: completions of a guild come in order.
+ * A turn looks at control actions, takes at most one mail, gives its executions to the VM, and with
+ * them the answers that came for it, steps the VM once, hands out the calls that it made, and
+ * completes what is finished, outside of all locks and before anyone else can have the guild:
+ * completions of a guild come in order.
  *
  * When the turn panicked, the guild's VM is gone and its actions are completed; the strategy then
  * calls turn_give_up for each VM that is parked on the thread, and replaces the thread. */
@@ -32,6 +33,8 @@ typedef struct Turn {
     LuaVmAction *begun; /* not from the mailbox; NULL: none */
     LuaVmAction *mail;  /* taken, its executions not yet the VM's */
     LuaVmAction *done_first, *done_last;
+    KhronosCall *answers;                  /* taken, not yet the VM's */
+    KhronosCall *calls_first, *calls_last; /* that the VM made */
     uint64_t start_ns, end_ns;
     int mail_done, done;
     uint64_t executions_done;

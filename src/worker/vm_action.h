@@ -71,6 +71,7 @@ typedef struct VmInfo {
     uint64_t last_run_ns; /* CLOCK_MONOTONIC; 0: never */
     int mail;             /* actions waiting or under way */
     int tasks;            /* live Luau tasks */
+    uint64_t task_errors; /* of background tasks, which nobody waits for; of all its VMs */
     luau_Account account; /* zeroes without a VM */
     KhronosLimits limits; /* those in force */
 } VmInfo;

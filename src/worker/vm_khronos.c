@@ -67,6 +67,11 @@ static int vm_tasks(void *vm)
     return khronos_tasks(vm);
 }
 
+static uint64_t vm_task_errors(void *vm)
+{
+    return khronos_task_errors(vm);
+}
+
 static bool vm_cancel(void *vm, const char *id)
 {
     return khronos_cancel(vm, id);
@@ -75,6 +80,16 @@ static bool vm_cancel(void *vm, const char *id)
 static void vm_break_all(void *vm, KhronosStatus status, const char *message)
 {
     khronos_break(vm, status, message);
+}
+
+static KhronosCall *vm_take_call(void *vm)
+{
+    return khronos_take_call(vm);
+}
+
+static bool vm_answer(void *vm, KhronosCall *call)
+{
+    return khronos_answer(vm, call);
 }
 
 static void vm_setlimits(void *vm, const KhronosLimits *limits)
@@ -118,8 +133,11 @@ void vm_khronos_ops(VmOps *ops, KhronosHost *host)
         .keeps_store = vm_keeps_store,
         .executions = vm_executions,
         .tasks = vm_tasks,
+        .task_errors = vm_task_errors,
         .cancel = vm_cancel,
         .break_all = vm_break_all,
+        .take_call = vm_take_call,
+        .answer = vm_answer,
         .setlimits = vm_setlimits,
         .clear_cache = vm_clear_cache,
         .account = vm_account,

@@ -20,6 +20,7 @@ typedef struct VmOps {
     bool (*keeps_store)(void *vm);
     int (*executions)(void *vm);
     int (*tasks)(void *vm);
+    uint64_t (*task_errors)(void *vm);
     bool (*cancel)(void *vm, const char *id);
     void (*break_all)(void *vm, KhronosStatus status, const char *message);
     KhronosCall *(*take_call)(void *vm);

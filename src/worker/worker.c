@@ -112,6 +112,11 @@ void worker_post(WorkerSeat *seat, LuaVmAction *action)
     seat->strategy->ops->submit(seat->strategy, action);
 }
 
+void worker_answer(Worker *worker, KhronosCall *call)
+{
+    worker->strategy->ops->answer(worker->strategy, call);
+}
+
 bool worker_drain(Worker *worker, uint64_t timeout_ns)
 {
     return worker->strategy->ops->drain(worker->strategy, timeout_ns);

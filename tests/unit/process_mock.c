@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/idmap.h"
+#include "call_support.h"
 #include "worker/process_pool.h"
 
 /* An action that is there is not yet one that runs: tests must not rely on it. */
@@ -30,6 +31,7 @@ typedef struct Mock {
     LuaVmAction *current;
     bool started; /* current */
     bool cancelled, stopping;
+    KhronosCall *answer; /* to the call that is under way */
     IdMap guilds;
     WorkerStats stats;
 } Mock;
@@ -76,6 +78,23 @@ static void send_forged(Strbuf *sb)
         pause(); /* until it is killed for that */
 }
 
+/* Each but "" is one that no honest child makes. */
+static void forge_call(Strbuf *sb, const char *how, uint64_t guild_id)
+{
+    FrameCall call = {.id = 1, .guild_id = guild_id, .kind = TEST_CALL_KIND, .bytes = {"never", 5}};
+    if (strcmp(how, "-number") == 0)
+        call.id = 2;
+    if (strcmp(how, "-guild") == 0)
+        call.guild_id += 1 << 22;
+    if (strcmp(how, "-kind") == 0)
+        call.kind = -1;
+    if (strcmp(how, "-bytes") == 0)
+        call.bytes = (EventText){"bad", 3};
+    int count = strcmp(how, "-flood") == 0 ? POOL_CALLS_MAX + 1 : 1;
+    for (int i = 0; i < count; i++, call.id++)
+        frame_put_call(sb, &call);
+}
+
 static void forge(const char *what, uint64_t guild_id)
 {
     Strbuf sb = STRBUF_INIT;
@@ -92,6 +111,10 @@ static void forge(const char *what, uint64_t guild_id)
         frame_put_log(&sb, &(FrameLog){guild_id + (1 << 22), "t", 0, {"not mine", 8}});
     else if (strcmp(what, "state") == 0)
         frame_put_state(&sb, &(FrameState){{guild_id + (1 << 22), 1}, VM_BROKEN, VM_NOT_BROKEN});
+    else if (strncmp(what, "call", 4) == 0)
+        forge_call(&sb, what + 4, guild_id);
+    else if (strcmp(what, "answer") == 0)
+        frame_put_answer(&sb, &(FrameCall){.id = 1, .bytes = {"yes", 3}});
     else if (strcmp(what, "pong") == 0)
         frame_put_number(&sb, FRAME_PONG, 0); /* nobody asked */
     else
@@ -191,6 +214,27 @@ static void hold(Mock *mock, KhronosExecution *x)
     pthread_mutex_unlock(&mock->lock);
 }
 
+/* "call TEXT": makes that call and returns its answer. */
+static void call(Mock *mock, const LuaVmAction *action, KhronosExecution *x, const char *text)
+{
+    KhronosCall *made = &test_call_new(text, strlen(text))->call;
+    made->guild_id = action->handle.guild_id;
+    made->ticket = 1;
+    mock->options->calls.take(mock->options->calls.userdata, made);
+    pthread_mutex_lock(&mock->lock);
+    while (!mock->answer && !mock->stopping)
+        pthread_cond_wait(&mock->changed, &mock->lock);
+    KhronosCall *answer = mock->answer;
+    mock->answer = NULL;
+    pthread_mutex_unlock(&mock->lock);
+    const TestCall *mine = (const TestCall *)answer;
+    x->status = !answer ? KHRONOS_BROKEN : mine->refused ? KHRONOS_RUNTIME_ERROR : KHRONOS_OK;
+    if (answer)
+        strbuf_puts(mine->refused ? &x->message : x->out, mine->answer);
+    if (answer)
+        answer->kind->drop(answer);
+}
+
 static const char *command_of(const KhronosExecution *x)
 {
     return template_meta(x->template_version)->description;
@@ -214,6 +258,8 @@ static void execute(Mock *mock, MockGuild *guild, LuaVmAction *action, KhronosEx
         }
     } else if (strncmp(command, "log ", 4) == 0) {
         print_lines(mock, action, x, strtol(command + 4, NULL, 10));
+    } else if (strncmp(command, "call ", 5) == 0) {
+        call(mock, action, x, command + 5);
     } else if (strcmp(command, "dump") == 0) {
         dump(action, x);
     } else if (strcmp(command, "fields") == 0) {
@@ -355,6 +401,16 @@ static WorkerBegun mock_begin(WorkerSeat *seat, LuaVmAction *action)
     return WORKER_NOT_NOW;
 }
 
+/* To a call that `call` made: its execution ends. */
+static void mock_answer(Strategy *strategy, KhronosCall *call)
+{
+    Mock *mock = (Mock *)strategy;
+    pthread_mutex_lock(&mock->lock);
+    mock->answer = call;
+    pthread_cond_broadcast(&mock->changed);
+    pthread_mutex_unlock(&mock->lock);
+}
+
 static bool mock_drain(Strategy *strategy, uint64_t timeout_ns)
 {
     (void)strategy;
@@ -370,6 +426,8 @@ static void mock_stop(Strategy *strategy)
     pthread_cond_broadcast(&mock->changed);
     pthread_mutex_unlock(&mock->lock);
     pthread_join(mock->thread, NULL);
+    if (mock->answer)
+        mock->answer->kind->drop(mock->answer);
     size_t cursor = 0;
     for (MockGuild *guild; (guild = idmap_next(&mock->guilds, &cursor)) != NULL;)
         free(guild);
@@ -389,7 +447,8 @@ static void mock_stats(Strategy *strategy, WorkerStats *stats)
 
 Strategy *process_mock_new(const WorkerOptions *options, char *error, size_t error_size)
 {
-    static const StrategyOps ops = {mock_submit, mock_begin, mock_drain, mock_stop, mock_stats};
+    static const StrategyOps ops = {mock_submit, mock_begin, mock_answer,
+                                    mock_drain,  mock_stop,  mock_stats};
     if (getenv(MOCK_REFUSE)) {
         snprintf(error, error_size, "it was told to fail");
         return NULL;

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "call_support.h"
 #include "runtime_support.h"
 #include "scheduler_support.h"
 
@@ -51,10 +52,11 @@ static KhronosSandbox *make_sandbox(void)
     char error[256] = "";
     int count;
     const KhronosPlugin *plugins = plugins_all(&count);
-    KhronosPlugin *all = calloc((size_t)count + 1, sizeof(*all));
+    KhronosPlugin *all = calloc((size_t)count + 2, sizeof(*all));
     memcpy(all, plugins, (size_t)count * sizeof(*all));
-    all[count] = (KhronosPlugin){"@test", "host", open_host};
-    KhronosSandbox *sandbox = sandbox_new(all, count + 1, error, sizeof(error));
+    all[count] = (KhronosPlugin){.namespace_name = "@test", .name = "host", .open = open_host};
+    all[count + 1] = TEST_CALL_PLUGIN;
+    KhronosSandbox *sandbox = sandbox_new(all, count + 2, error, sizeof(error));
     free(all);
     if (!sandbox)
         fail_msg("no sandbox: %s", error);

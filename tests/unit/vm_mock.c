@@ -12,12 +12,14 @@ typedef struct MockExecution {
     KhronosExecution *x;
     uint64_t started_ns;
     int steps;
+    bool asked, answered; /* its call */
     struct MockExecution *next;
 } MockExecution;
 
 typedef struct MockVm {
     uint64_t alive;
     MockWorld *world;
+    uint64_t guild_id;
     const KhronosLimits *limits;
     atomic_bool busy;
     bool parked, broken, keeps_store, panic, panicked;
@@ -25,6 +27,7 @@ typedef struct MockVm {
     uint64_t task_due_ns; /* 0: no task */
     int started;
     MockExecution *first;
+    KhronosCall *calls; /* made, not taken */
     KhronosExecution *finished_first, *finished_last;
 } MockVm;
 
@@ -46,7 +49,6 @@ static void leave(MockVm *vm)
 static void *mock_create(void *userdata, uint64_t guild_id, const KhronosLimits *limits)
 {
     MockWorld *world = userdata;
-    (void)guild_id;
     if (atomic_load(&world->create_failures) > 0) {
         atomic_fetch_sub(&world->create_failures, 1);
         return NULL;
@@ -56,6 +58,7 @@ static void *mock_create(void *userdata, uint64_t guild_id, const KhronosLimits 
         return NULL;
     vm->alive = ALIVE;
     vm->world = world;
+    vm->guild_id = guild_id;
     vm->limits = limits;
     atomic_fetch_add(&world->live, 1);
     atomic_fetch_add(&world->created, 1);
@@ -64,7 +67,7 @@ static void *mock_create(void *userdata, uint64_t guild_id, const KhronosLimits 
 
 static void destroy(MockVm *vm)
 {
-    if (vm->first || vm->finished_first)
+    if (vm->first || vm->finished_first || vm->calls)
         abort(); /* an execution that nobody took back */
     vm->alive = 0;
     atomic_fetch_sub(&vm->world->live, 1);
@@ -122,6 +125,10 @@ static void break_vm(MockVm *vm, KhronosStatus status, const char *message)
     vm->broken = true;
     vm->parked = false;
     vm->task_due_ns = 0;
+    for (KhronosCall *call; (call = vm->calls) != NULL;) {
+        vm->calls = call->next;
+        call->kind->drop(call);
+    }
     while (vm->first) {
         strbuf_puts(&vm->first->x->message, message);
         finish(vm, &vm->first, status);
@@ -138,6 +145,22 @@ static void burn(uint64_t ns)
 static const MockPlan *plan_of(const KhronosExecution *x)
 {
     return (const MockPlan *)x->event;
+}
+
+static KhronosStep ask(MockVm *vm, MockExecution **at)
+{
+    MockExecution *execution = *at;
+    if (execution->answered) {
+        finish(vm, at, KHRONOS_OK);
+    } else if (!execution->asked) {
+        KhronosCall *call = plan_of(execution->x)->call;
+        call->guild_id = vm->guild_id;
+        call->ticket = (KhronosTicket)(uintptr_t)execution;
+        call->next = vm->calls;
+        vm->calls = call;
+        execution->asked = true;
+    }
+    return KHRONOS_IDLE;
 }
 
 /* One execution's part of a step. */
@@ -177,6 +200,7 @@ static KhronosStep run(MockVm *vm, MockExecution **at)
         break_vm(vm, KHRONOS_BROKEN, "another broke the VM");
         return KHRONOS_IDLE;
     case MOCK_PANIC: leave(vm); BASE_PANIC("a test's panic");
+    case MOCK_CALL: return ask(vm, at);
     case MOCK_PANICKED: return KHRONOS_PANICKED;
     }
     abort();
@@ -245,6 +269,8 @@ static uint64_t mock_due_ns(void *arg)
     for (MockExecution *e = vm->first; e; e = e->next) {
         const MockPlan *plan = plan_of(e->x);
         uint64_t at = plan->kind == MOCK_WAIT ? e->started_ns + plan->wait_ns : 1;
+        if (plan->kind == MOCK_CALL && e->asked && !e->answered)
+            continue;
         if (due == 0 || at < due)
             due = at;
     }
@@ -321,6 +347,39 @@ static void mock_break_all(void *arg, KhronosStatus status, const char *message)
     leave(vm);
 }
 
+static KhronosCall *mock_take_call(void *arg)
+{
+    MockVm *vm = enter(arg);
+    KhronosCall *call = vm->calls;
+    if (call) {
+        vm->calls = call->next;
+        call->next = NULL;
+    }
+    leave(vm);
+    return call;
+}
+
+static bool mock_answer(void *arg, KhronosCall *call)
+{
+    MockVm *vm = enter(arg);
+    MockExecution *e = vm->first;
+    while (e && call->ticket != (KhronosTicket)(uintptr_t)e)
+        e = e->next;
+    if (e)
+        e->answered = true;
+    call->kind->drop(call);
+    leave(vm);
+    return e != NULL;
+}
+
+static uint64_t mock_task_errors(void *arg)
+{
+    MockVm *vm = enter(arg);
+    uint64_t count = (uint64_t)vm->started;
+    leave(vm);
+    return count;
+}
+
 static void mock_setlimits(void *arg, const KhronosLimits *limits)
 {
     MockVm *vm = enter(arg);
@@ -379,8 +438,11 @@ void mock_ops(VmOps *ops, MockWorld *world)
         .keeps_store = mock_keeps_store,
         .executions = mock_executions,
         .tasks = mock_tasks,
+        .task_errors = mock_task_errors,
         .cancel = mock_cancel,
         .break_all = mock_break_all,
+        .take_call = mock_take_call,
+        .answer = mock_answer,
         .setlimits = mock_setlimits,
         .clear_cache = mock_clear_cache,
         .account = mock_account,

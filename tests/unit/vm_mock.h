@@ -19,7 +19,8 @@ typedef enum MockKind {
     MOCK_BREAK,    /* breaks the VM with `status` */
     MOCK_PANIC,    /* base_panic in a step */
     MOCK_PANICKED, /* likewise on a fiber: the step says so */
-    MOCK_TASK      /* finishes at once and leaves a task behind, due after `wait_ns` */
+    MOCK_TASK,     /* finishes at once and leaves a task behind, due after `wait_ns` */
+    MOCK_CALL      /* makes `call`, and finishes when that is answered */
 } MockKind;
 
 /* What an execution does: its `event` is the plan's first member. */
@@ -31,6 +32,7 @@ typedef struct MockPlan {
     uint64_t burn_ns; /* processor time of each step */
     KhronosStatus status;
     bool keep_store;
+    KhronosCall *call; /* of one execution */
 } MockPlan;
 
 /* What all VMs of a test share. */
@@ -41,7 +43,8 @@ typedef struct MockWorld {
 } MockWorld;
 
 /* A finished execution tells: result_count: which it was of its VM (from 1); memory_bytes: the
- * VM's memory limit; cpu_ns: the number of steps it took. */
+ * VM's memory limit; cpu_ns: the number of steps it took. A VM says that as many tasks failed as
+ * executions started. */
 void mock_ops(VmOps *ops, MockWorld *world);
 
 #endif
