@@ -86,14 +86,8 @@ class Bench:
 
     def find(self, guild, scope):
         """Key -> value of all records of the guild with the scope."""
-        found, after = {}, []
-        while True:
-            page = json.loads(self.command("kv", "find", "%", "--guild", guild, "--scope", scope, "--json", *after))
-            for record in page["records"]:
-                found[record["key"]] = record["value"]
-            if not page.get("next"):
-                return found
-            after = ["--after", page["next"]]
+        records = json.loads(self.command("kv", "find", "%", "--guild", guild, "--scope", scope, "--json"))
+        return {record["key"]: record["value"] for record in records}
 
     def close(self):
         shutil.rmtree(self.folder)
