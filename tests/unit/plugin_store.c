@@ -126,7 +126,9 @@ void host_turn(StoreHost *host)
         KhronosStep step = khronos_step(host->rt, host->fibers);
         assert_int_not_equal(step, KHRONOS_PANICKED);
         bool any = serve_calls(host);
-        if (khronos_isbroken(host->rt) || (step == KHRONOS_IDLE && !any))
+        if (khronos_isbroken(host->rt))
+            return;
+        if (step == KHRONOS_IDLE && !any && khronos_due_ns(host->rt) == 0)
             return;
     }
 }

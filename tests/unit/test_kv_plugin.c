@@ -169,7 +169,7 @@ static void test_pages(void **state)
         {"kv:find('x', {'a'}, {5})", "only 'after' and 'limit' are known"},
         {"kv:find('x', {'a'}, {after = 5})", "invalid 'after'"},
         {"kv:find('x', {'a'}, {after = ('x'):rep(2000)})", "invalid 'after': 1 to 1024 bytes"},
-        {"kv:find('x', {'a'}, {after = 'nonsense'})", "t:1: "},
+        {"kv:find('x', {'a'}, {after = 'nonsense'})", "init.luau:1: "},
         {"kv:keys('a')", "invalid 'scopes': a list of 1 to 32 strings expected, got string"},
         {"kv:list_scopes('a')", "invalid 'options'"},
     };
@@ -197,7 +197,7 @@ static void test_values(void **state)
          "return type(w), w['$buffer'], next(w, '$buffer')", "[\"table\",\"YWJj\",null]"},
         {"local v = {['$buffer'] = 5, ['$$buffer'] = 'x', ['$$$buffer'] = 1, ['$buffe'] = 2, "
          "['$$bufferx'] = 3} " ROUND "return w",
-         "{\"$$$buffer\":1,\"$$bufferx\":3,\"$$buffer\":\"x\",\"$buffer\":5,\"$buffe\":2}"},
+         "{\"$buffe\":2,\"$buffer\":5,\"$$$buffer\":1,\"$$bufferx\":3,\"$$buffer\":\"x\"}"},
         {"local v = {['$buffer'] = buffer.fromstring('in')} " ROUND
          "return type(w), buffer.tostring(w['$buffer'])", "[\"table\",\"in\"]"},
         {"local v = {1, interop.null, {}, interop.array(), 'é', 1e300, -0.5, 2^53} " ROUND
@@ -210,7 +210,7 @@ static void test_values(void **state)
          "{\"created\":\"1970-01-01T00:16:40Z\"}"},
     };
     static const Case errors[] = {
-        {"kv:set('k', print, {'a'})", "t:1: invalid 'value': value: a function has no JSON form"},
+        {"kv:set('k', print, {'a'})", "init.luau:1: invalid 'value': value: a function has no JSON form"},
         {"kv:set('k', {x = {0/0}}, {'a'})", "invalid 'value': value.x[1]: NaN"},
         {"kv:set('k', '\\255', {'a'})", "invalid 'value': value: invalid UTF-8"},
         {"local t = {} t.t = t kv:set('k', t, {'a'})", "nested more than 64 deep"},
@@ -270,7 +270,7 @@ static void test_foreign_buffers(void **state)
 static void test_arguments(void **state)
 {
     static const Case errors[] = {
-        {"kv:get()", "t:1: invalid 'key': a string of 1 to 512 bytes expected, got nil"},
+        {"kv:get()", "init.luau:1: invalid 'key': a string of 1 to 512 bytes expected, got nil"},
         {"kv:get(5, {'a'})", "invalid 'key': a string of 1 to 512 bytes expected, got number"},
         {"kv:get('', {'a'})", "invalid 'key': 1 to 512 bytes expected, got 0"},
         {"kv:get(('x'):rep(513), {'a'})", "invalid 'key': 1 to 512 bytes expected, got 513"},
@@ -331,7 +331,6 @@ static void test_capabilities(void **state)
         {"kv.meta:list_scopes", "kv:list_scopes()", NULL},
         {"kv.meta:id_ops kv:get", "kv:getbyid('1')", NULL},
         {"kv[a]:find", "kv:find('%', {'a'})", NULL},
-        {"kv[*]:get", "kv:get('k', {'x'})", "'kv:get' or 'kv[x]:get'"},
         {"", "kv:get('k', {'a'})", "this call needs the capability 'kv:get' or 'kv[a]:get'"},
         {"kv:set kv[b]:get other:*", "kv:get('k', {'a'})", "'kv:get' or 'kv[a]:get'"},
         {"kv[a]:get", "kv:get('k', {'a', 'b'})", "'kv:get' or 'kv[b]:get'"},
@@ -354,7 +353,7 @@ static void test_capabilities(void **state)
         {"kv[a]:get", "kv:get('k', {'a]:get'})", "'kv:get': none names the scope"},
         {"kv[a:*", "kv:get('k', {'a:b'})", "'kv:get': none names the scope 'a:b'"},
         {"kv[a[b]]:get", "kv:get('k', {'a[b]'})", "'kv:get': none names the scope 'a[b]'"},
-        {"kv[*]:get", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
+        {"kv[a]:*", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
         {"kv[a]:*", "kv:get('k', {'a', 'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
         {"kv.meta[a]:*", "kv:keys({'a]:x'})", "'kv.meta:keys': none names the scope"},
         /* In lists, each for itself. */
@@ -463,13 +462,11 @@ static void test_weak_lists(void **state)
     host->testmode = LUAU_TEST_GC_ALWAYS | LUAU_TEST_STACK_MOVES;
     host_renew(host);
     host_expect(host,
-                "local function weak(t) return setmetatable(t, {__mode = 'kv'}) end "
-                "local t = weak({}) for i = 1, 5 do t[i] = weak({op = 'set', key = 'key ' .. i, "
-                "value = weak({'v' .. i}), scopes = weak({'s' .. i, 'all'})}) end "
-                "local ok, e = pcall(kv.atomic, kv, t) local seen = kv:keys({'all'}) "
-                "return ok or tostring(e):match('operation') or "
-                "tostring(e):match('operations'), #seen == 5 or #seen == 0",
-                "[true,true]");
+                "local function weak(t) return setmetatable(t, {__mode = 'kv'}) end local n = 0 "
+                "for i = 1, 5 do local ok, e = pcall(kv.atomic, kv, weak({weak({op = 'set', "
+                "key = 'key ' .. i, value = weak({'v' .. i}), scopes = weak({'s' .. i, 'all'})}), "
+                "{op = 'exists', key = 'key ' .. i, scopes = {'all' .. ''}}})) "
+                "n += ok and 1 or 0 end return #kv:keys({'all'}) == n", "true");
     host_expect(host, "kv:set('w', {1}, setmetatable({'a' .. 1}, {__mode = 'v'})) "
                       "return kv:get('w', {'a1'})", "[[1],true]");
 }
@@ -542,8 +539,8 @@ static void test_quota(void **state)
     host_run(host, "return #kv:atomic({{op = 'get', key = 'big', scopes = {'a'}}})");
     assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
     host_renew(host);
-    host_run(host, "kv:set('k', table.create(60000, 1.5), {'a'})");
-    assert_int_not_equal(host->status, KHRONOS_OK);
+    host_run(host, "kv:set('k', table.create(40000, 'not very short'), {'a'})");
+    assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
 }
 
 /* The k-th allocation fails, for every k: the run ends, and nothing is lost or leaks. */
@@ -564,8 +561,8 @@ static void test_no_memory(void **state)
         luau_failalloc(host->rt->L, 0);
         host_end(host, x);
         failed = host->status != KHRONOS_OK;
-        if (failed)
-            assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
+        if (failed && host->status != KHRONOS_MEMORY_LIMIT)
+            fail_msg("allocation %d: %s", (int)k, host->text.data);
         assert_true(k < 5000);
     }
     assert_string_equal(host->text.data, "[1,1,2,true]");
