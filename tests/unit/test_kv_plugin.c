@@ -335,75 +335,76 @@ static void test_arguments(void **state)
 /* ---- Capabilities -----------------------------------------------------------------------------
  */
 
+static const struct {
+    const char *capabilities, *source, *needed; /* NULL: it is allowed */
+} GRANTS[] = {
+    {"kv:get", "kv:get('k', {'a'})", NULL},
+    {"kv:*", "kv:set('k', 1, {'a'})", NULL},
+    {"kv:*", "kv:find('k', {'a[b]:c'})", NULL},
+    {"kv[a]:get", "kv:get('k', {'a'})", NULL},
+    {"kv[a]:* kv[b]:get", "kv:getrecord('k', {'b', 'a'})", NULL},
+    {"kv.meta:keys", "kv:keys({'a'})", NULL},
+    {"kv.meta[a]:keys", "kv:keys({'a'})", NULL},
+    {"kv.meta:list_scopes", "kv:list_scopes()", NULL},
+    {"kv.meta:id_ops kv:get", "kv:getbyid('1')", NULL},
+    {"kv[a]:find", "kv:find('%', {'a'})", NULL},
+    {"", "kv:get('k', {'a'})", "this call needs the capability 'kv:get' or 'kv[a]:get'"},
+    {"kv:set kv[b]:get other:*", "kv:get('k', {'a'})", "'kv:get' or 'kv[a]:get'"},
+    {"kv[a]:get", "kv:get('k', {'a', 'b'})", "'kv:get' or 'kv[b]:get'"},
+    {"kv[a]:get", "kv:set('k', 1, {'a'})", "'kv:set' or 'kv[a]:set'"},
+    {"kv:get", "kv:exists('k', {'a'})", "'kv:exists'"},
+    {"kv:get", "kv:delete('k', {'a'})", "'kv:delete'"},
+    {"kv:get", "kv:find('k', {'a'})", "'kv:find'"},
+    {"kv:set", "kv:setexpiry('k', {'a'})", "'kv:setexpiry'"},
+    {"kv:set", "kv:getrecord('k', {'a'})", "'kv:get'"},
+    {"kv:*", "kv:keys({'a'})", "'kv.meta:keys' or 'kv.meta[a]:keys'"},
+    {"kv:*", "kv:list_scopes()", "'kv.meta:list_scopes'"},
+    {"kv:*", "kv:getbyid('1')", "this call needs the capability 'kv.meta:id_ops'"},
+    {"kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
+    {"kv.meta:* kv:get", "kv:setbyid('1', 2)", "'kv:set'"},
+    {"kv.meta:* kv:get", "kv:deletebyid('1')", "'kv:delete'"},
+    {"kv.meta:* kv:get", "kv:setexpirybyid('1')", "'kv:setexpiry'"},
+    {"kv[a]:* kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
+    /* Scopes that would move the brackets. */
+    {"kv[a]:*", "kv:get('k', {'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
+    {"kv[a]:get", "kv:get('k', {'a]:get'})", "'kv:get': none names the scope"},
+    {"kv[a:*", "kv:get('k', {'a:b'})", "'kv:get': none names the scope 'a:b'"},
+    {"kv[a[b]]:get", "kv:get('k', {'a[b]'})", "'kv:get': none names the scope 'a[b]'"},
+    {"kv[a]:*", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
+    {"kv[a]:*", "kv:get('k', {'a', 'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
+    {"kv.meta[a]:*", "kv:keys({'a]:x'})", "'kv.meta:keys': none names the scope"},
+    /* In lists, each for itself. */
+    {"kv[a]:get kv[b]:set",
+     "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
+     "scopes = {'b'}}})",
+     NULL},
+    {"kv[a]:get kv[b]:set",
+     "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
+     "scopes = {'a'}}})",
+     "operation 2: this call needs the capability 'kv:set' or 'kv[a]:set'"},
+    {"kv:get", "kv:atomic({{op = 'get', id = '1'}})",
+     "operation 1: this call needs the "
+     "capability 'kv.meta:id_ops'"},
+    /* What was narrowed stays narrowed. */
+    {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:set('k', 1, {'a'})", "'kv:set'"},
+    {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:get('k', {'a'})", NULL},
+    {"*", "ctx:withlimits({capabilities = {}}).KV:get('k', {'a'})", "'kv:get'"},
+};
+
 static void test_capabilities(void **state)
 {
-    static const struct {
-        const char *capabilities, *source, *needed; /* NULL: it is allowed */
-    } cases[] = {
-        {"kv:get", "kv:get('k', {'a'})", NULL},
-        {"kv:*", "kv:set('k', 1, {'a'})", NULL},
-        {"kv:*", "kv:find('k', {'a[b]:c'})", NULL},
-        {"kv[a]:get", "kv:get('k', {'a'})", NULL},
-        {"kv[a]:* kv[b]:get", "kv:getrecord('k', {'b', 'a'})", NULL},
-        {"kv.meta:keys", "kv:keys({'a'})", NULL},
-        {"kv.meta[a]:keys", "kv:keys({'a'})", NULL},
-        {"kv.meta:list_scopes", "kv:list_scopes()", NULL},
-        {"kv.meta:id_ops kv:get", "kv:getbyid('1')", NULL},
-        {"kv[a]:find", "kv:find('%', {'a'})", NULL},
-        {"", "kv:get('k', {'a'})", "this call needs the capability 'kv:get' or 'kv[a]:get'"},
-        {"kv:set kv[b]:get other:*", "kv:get('k', {'a'})", "'kv:get' or 'kv[a]:get'"},
-        {"kv[a]:get", "kv:get('k', {'a', 'b'})", "'kv:get' or 'kv[b]:get'"},
-        {"kv[a]:get", "kv:set('k', 1, {'a'})", "'kv:set' or 'kv[a]:set'"},
-        {"kv:get", "kv:exists('k', {'a'})", "'kv:exists'"},
-        {"kv:get", "kv:delete('k', {'a'})", "'kv:delete'"},
-        {"kv:get", "kv:find('k', {'a'})", "'kv:find'"},
-        {"kv:set", "kv:setexpiry('k', {'a'})", "'kv:setexpiry'"},
-        {"kv:set", "kv:getrecord('k', {'a'})", "'kv:get'"},
-        {"kv:*", "kv:keys({'a'})", "'kv.meta:keys' or 'kv.meta[a]:keys'"},
-        {"kv:*", "kv:list_scopes()", "'kv.meta:list_scopes'"},
-        {"kv:*", "kv:getbyid('1')", "this call needs the capability 'kv.meta:id_ops'"},
-        {"kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
-        {"kv.meta:* kv:get", "kv:setbyid('1', 2)", "'kv:set'"},
-        {"kv.meta:* kv:get", "kv:deletebyid('1')", "'kv:delete'"},
-        {"kv.meta:* kv:get", "kv:setexpirybyid('1')", "'kv:setexpiry'"},
-        {"kv[a]:* kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
-        /* Scopes that would move the brackets. */
-        {"kv[a]:*", "kv:get('k', {'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
-        {"kv[a]:get", "kv:get('k', {'a]:get'})", "'kv:get': none names the scope"},
-        {"kv[a:*", "kv:get('k', {'a:b'})", "'kv:get': none names the scope 'a:b'"},
-        {"kv[a[b]]:get", "kv:get('k', {'a[b]'})", "'kv:get': none names the scope 'a[b]'"},
-        {"kv[a]:*", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
-        {"kv[a]:*", "kv:get('k', {'a', 'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
-        {"kv.meta[a]:*", "kv:keys({'a]:x'})", "'kv.meta:keys': none names the scope"},
-        /* In lists, each for itself. */
-        {"kv[a]:get kv[b]:set",
-         "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
-         "scopes = {'b'}}})",
-         NULL},
-        {"kv[a]:get kv[b]:set",
-         "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
-         "scopes = {'a'}}})",
-         "operation 2: this call needs the capability 'kv:set' or 'kv[a]:set'"},
-        {"kv:get", "kv:atomic({{op = 'get', id = '1'}})",
-         "operation 1: this call needs the "
-         "capability 'kv.meta:id_ops'"},
-        /* What was narrowed stays narrowed. */
-        {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:set('k', 1, {'a'})", "'kv:set'"},
-        {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:get('k', {'a'})", NULL},
-        {"*", "ctx:withlimits({capabilities = {}}).KV:get('k', {'a'})", "'kv:get'"},
-    };
     StoreHost *host = *state;
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(GRANTS); i++) {
         int before = host->calls;
-        host->capabilities = cases[i].capabilities;
-        if (cases[i].needed) {
-            host_fails(host, cases[i].source, cases[i].needed);
+        host->capabilities = GRANTS[i].capabilities;
+        if (GRANTS[i].needed) {
+            host_fails(host, GRANTS[i].source, GRANTS[i].needed);
             assert_int_equal(host->calls, before); /* refused before any call */
             continue;
         }
-        host_run(host, cases[i].source);
+        host_run(host, GRANTS[i].source);
         if (host->status != KHRONOS_OK)
-            fail_msg("%s with %s: %s", cases[i].source, cases[i].capabilities, host->text.data);
+            fail_msg("%s with %s: %s", GRANTS[i].source, GRANTS[i].capabilities, host->text.data);
         assert_int_equal(host->calls, before + 1);
     }
 }
