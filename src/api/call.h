@@ -59,8 +59,8 @@ struct ApiCall {
     void (*timeout)(ApiCall *call);
     uint64_t deadline_ns;
     ApiCall *previous, *next; /* among those that wait */
-    bool executes;            /* without the dispatcher: action is its execution. Set by the handler,
-                                 or by calls_begin, and not after the response was claimed */
+    bool executes; /* without the dispatcher: action is its execution. Set by the handler,
+                      or by calls_begin, and not after the response was claimed */
     bool waits, runs, ended;
 };
 

@@ -14,6 +14,7 @@ const NumberField LIMITS_FIELDS[LIMIT_FIELDS] = {
     {"wall_ms", FIELD(wall_max_ns), FIELD_U64, CLOCK_NS_PER_MS, 1, 86400000},
     {"share_ms", FIELD(share_max_ns), FIELD_U64, CLOCK_NS_PER_MS, 0, 60000},
     {"tasks", FIELD(tasks_max), FIELD_INT, 1, 0, 1000000},
+    {"calls", FIELD(calls_max), FIELD_INT, 1, 0, 1024},
     {"mailbox", FIELD(mailbox_max), FIELD_INT, 1, 1, 1000000},
     {"result_bytes", FIELD(result_max_bytes), FIELD_U64, 1, 1, 64 << 20},
     {"log_lines_per_second", FIELD(log_lines_per_second), FIELD_INT, 1, 0, 1000000},

@@ -23,7 +23,7 @@ typedef struct GuildLimits {
 } GuildLimits;
 
 /* Some of the limits: those that can be set, and how they are shown. */
-enum { LIMIT_FIELDS = 8 };
+enum { LIMIT_FIELDS = 9 };
 extern const NumberField LIMITS_FIELDS[LIMIT_FIELDS];
 
 typedef struct LimitsPatch {

@@ -31,6 +31,7 @@ static const NumberField WORK_FIELDS[] = {
     {.name = "cpu_us", .offset = INFO(cpu_ns), .type = FIELD_U64, .unit = CLOCK_NS_PER_US},
     {.name = "executions", .offset = INFO(executions), .type = FIELD_U64},
     {.name = "tasks", .offset = INFO(tasks), .type = FIELD_INT},
+    {.name = "task_errors", .offset = INFO(task_errors), .type = FIELD_U64},
     {.name = "mail", .offset = INFO(mail), .type = FIELD_INT},
 };
 

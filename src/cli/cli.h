@@ -19,6 +19,12 @@ int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_compile(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
+int cmd_templates(int argc, char **argv);
+int cmd_kv(int argc, char **argv);
+int cmd_store(int argc, char **argv);
+
+/* The store where none is named. */
+#define CLI_STORE_DEFAULT "template-worker.db"
 
 /* `run --bare` (run_bare.c). */
 typedef struct BareOptions {

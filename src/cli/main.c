@@ -23,6 +23,9 @@ static const struct Command {
     {"run", cmd_run, "run a template once, or with --bare a plain Luau program"},
     {"check", cmd_check, "report syntax errors without running anything"},
     {"compile", cmd_compile, "show the code that a source compiles to"},
+    {"templates", cmd_templates, "list, show, save and delete the templates in the store"},
+    {"kv", cmd_kv, "read and change a guild's key-value data"},
+    {"store", cmd_store, "check, back up or migrate the store"},
 };
 
 static void print_help(FILE *out)
@@ -43,6 +46,7 @@ static void print_help(FILE *out)
         "  template-worker run --bare program.luau\n"
         "  template-worker run templates/hello.luau --event event.json\n"
         "  template-worker serve --templates templates --port 60000\n"
+        "  template-worker templates save greeter.luau --event MESSAGE_CREATE\n"
         "\n"
         "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",
         out);

@@ -212,7 +212,8 @@ struct KhronosCall {
 /* The native ends with `return khronos_call(L, call)`. Takes the call, also when it raises. [e]:
  * not yieldable, too many tasks or calls. */
 int khronos_call(lua_State *L, KhronosCall *call);
-/* One that was made since; NULL: none. Whoever takes it answers it. */
+/* One that was made since; NULL: none. Whoever takes it answers it. Those that nobody took are
+ * dropped when the VM breaks or is freed. */
 KhronosCall *khronos_take_call(KhronosRuntime *rt);
 /* Takes the call, whose answer is in it; false: nobody waits for it any more. */
 bool khronos_answer(KhronosRuntime *rt, KhronosCall *call);

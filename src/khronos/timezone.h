@@ -25,8 +25,8 @@ enum { TIMEZONE_NAME_MAX = 64, TIMEZONE_ABBREVIATION_MAX = 12 };
 typedef struct Zone Zone;
 
 /* Appends the block made of all TZif files of the folder; files that are broken, or whose names no
- * zone can have, are left out. Returns the number of zones; 0: there is no database. Memory that
- * runs out shows in out->failed. */
+ * zone can have, are left out. Returns the number of zones; 0: there is no database. Memory or open
+ * files that ran out show in out->failed. */
 int timezone_load(const char *folder, Strbuf *out);
 
 /* NULL: the block has no zone of that name. The name may be anything. */

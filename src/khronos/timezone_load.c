@@ -4,6 +4,7 @@
  * Files are believed nothing: every count is checked against the length, and what a reader would
  * trip over later makes the file no zone. */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -280,6 +281,13 @@ static void load_file(Loader *l, int fd, const struct stat *status, const char *
         l->zones[l->count++] = zone;
 }
 
+/* A file that is not there, or may not be read, is no zone; one that cannot be opened now is
+ * another matter. */
+static void note_error(Loader *l)
+{
+    l->data.failed |= errno == EMFILE || errno == ENFILE || errno == ENOMEM;
+}
+
 static void load_folder(Loader *l, int parent, const char *path, const char *prefix, int depth);
 
 /* The entry of a folder whose zones' names begin with prefix. */
@@ -292,8 +300,10 @@ static void load_entry(Loader *l, int folder, const char *entry, const char *pre
         l->count == ZONES_MAX)
         return;
     int fd = openat(folder, entry, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
+        note_error(l);
         return;
+    }
     if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
         load_file(l, fd, &status, name);
     } else if (S_ISDIR(status.st_mode) && depth < FOLDER_DEPTH_MAX) {
@@ -319,6 +329,7 @@ static void load_folder(Loader *l, int parent, const char *path, const char *pre
     int fd = openat(parent, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *folder = fd < 0 ? NULL : fdopendir(fd);
     if (!folder) {
+        note_error(l);
         if (fd >= 0)
             close(fd);
         return;

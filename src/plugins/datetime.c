@@ -361,13 +361,12 @@ static void push_zones(lua_State *L)
 {
     Strbuf *block = lua_newuserdatadtor(L, sizeof(*block), free_block);
     int count = timezone_load(TIMEZONE_FOLDER, block);
-    if (count > 0 && !block->failed) {
-        lua_pushlstring(L, block->data, block->length);
-    } else {
+    if (block->failed)
+        luaL_error(L, "not enough memory or files to read the time zones");
+    if (count == 0)
         log_message(LOG_WARN, "no time zones in %s: templates have UTC only (install tzdata)",
                     TIMEZONE_FOLDER);
-        lua_pushliteral(L, "");
-    }
+    lua_pushlstring(L, count > 0 ? block->data : "", block->length);
     strbuf_free(block);
     lua_remove(L, -2);
 }

@@ -1,12 +1,20 @@
 /* One connection to the file: opening, settings, closing; and whether the file is still the one. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "store/sqlite_parts.h"
 
-enum { WRITER_CACHE_KIB = 8192, READER_CACHE_KIB = 2048, LOG_KEPT_BYTES = 64 << 20 };
+enum {
+    WRITER_CACHE_KIB = 8192,
+    READER_CACHE_KIB = 2048,
+    LOG_KEPT_BYTES = 64 << 20,
+    LOG_RESERVED_BYTES = 1 << 20,
+    CHUNK_BYTES = 256 << 10 /* by which the file grows */
+};
 
 int sqlite_run(SqliteConnection *c, const char *sql)
 {
@@ -69,6 +77,47 @@ void sqlite_fail_gone(const char *path, StoreRequest *request)
     store_request_fail(request, STORE_GONE, text);
 }
 
+/* ---- Room on the disk -------------------------------------------------------------------------
+ *
+ * Without it, a disk that fills up may leave pages in the log that the file has no room for; the
+ * log could then neither be emptied nor grow, and not even a delete would go through.
+ *
+ * Not through SQLite, which writes a byte where it wants the file to reach: while another process
+ * moves its log into the file, that could be into a page. What the file system cannot reserve is
+ * not reserved. */
+
+static bool reserve(int fd, int64_t size)
+{
+    struct stat found;
+    if (fstat(fd, &found) != 0 || found.st_size >= size)
+        return true;
+    return fallocate(fd, 0, found.st_size, size - found.st_size) == 0 ||
+           (errno != ENOSPC && errno != EDQUOT && errno != EFBIG);
+}
+
+void sqlite_reserve_log(SqliteStore *store)
+{
+    int fd = store->file_fd < 0 ? -1 : open(log_path(&store->writer), O_RDWR | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    reserve(fd, LOG_RESERVED_BYTES); /* or as it is */
+    close(fd);
+}
+
+bool sqlite_reserve_pages(SqliteStore *store)
+{
+    SqliteConnection *c = &store->writer;
+    int64_t pages = 0, page_size = 0;
+    if (store->file_fd < 0 || sqlite_control(c, "PRAGMA page_count", &pages) != SQLITE_OK ||
+        sqlite_control(c, "PRAGMA page_size", &page_size) != SQLITE_OK)
+        return true; /* what is wrong, the commit will say */
+    struct stat found;
+    int64_t size = pages * page_size;
+    if (fstat(store->file_fd, &found) != 0 || found.st_size >= size)
+        return true;
+    return reserve(store->file_fd, (size + CHUNK_BYTES - 1) / CHUNK_BYTES * CHUNK_BYTES);
+}
+
 /* ---- Opening and closing ----------------------------------------------------------------------
  */
 
@@ -115,6 +164,8 @@ static int configure(SqliteConnection *c, SqliteRole role)
         snprintf(sql, sizeof(sql), "PRAGMA query_only = ON; PRAGMA cache_size = -%d",
                  READER_CACHE_KIB);
     } else {
+        int chunk = CHUNK_BYTES;
+        sqlite3_file_control(c->db, "main", SQLITE_FCNTL_CHUNK_SIZE, &chunk);
         sqlite3_wal_hook(c->db, on_commit_to_log, c);
         snprintf(sql, sizeof(sql), "PRAGMA cache_size = -%d; PRAGMA journal_size_limit = %d",
                  WRITER_CACHE_KIB, LOG_KEPT_BYTES);

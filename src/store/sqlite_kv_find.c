@@ -266,7 +266,9 @@ static void fill_page(Walk *walk)
     walk->count_max = page_max(request);
     request->records = store_request_alloc(request,
                                            (size_t)walk->count_max * sizeof *request->records);
-    if (request->records == NULL) {
+    /* A copy: the place moves on while the statement is at work. */
+    Text from = store_request_text(request, (Text){walk->key, walk->key_length});
+    if (request->records == NULL || from.data == NULL) {
         no_memory(request);
         return;
     }
@@ -276,10 +278,9 @@ static void fill_page(Walk *walk)
         " ORDER BY key, id");
     if (s == NULL)
         return;
-    /* The place moves on while the statement is at work: it has a copy. */
     sqlite3_bind_int64(s, 1, (int64_t)request->guild_id);
     sqlite_bind_text(s, 2, walk->scopes.texts[0]);
-    sqlite3_bind_text(s, 3, walk->key, (int)walk->key_length, SQLITE_TRANSIENT);
+    sqlite_bind_text(s, 3, from);
     sqlite3_bind_int64(s, 4, walk->id);
     int row;
     while ((row = sqlite_step(walk->c, request, s)) > 0)
@@ -334,9 +335,10 @@ void sqlite_kv_scopes(SqliteConnection *c, StoreRequest *request)
             request->next = last;
         if (row == 0 || count == count_max)
             break;
-        request->texts[count] = sqlite_column(request, s, 0);
-        if (request->texts[count].data == NULL)
+        Text scope = sqlite_column(request, s, 0);
+        if (scope.data == NULL)
             return;
+        request->texts[count] = scope;
         request->text_count = count + 1;
     }
 }

@@ -23,7 +23,8 @@ enum {
     GUILD_BYTES_DEFAULT = 64 << 20,
     READERS_LEAST = 2,
     READERS_MAX = 64,
-    RETRY_MS = 10
+    RETRY_MS = 10,
+    UNWRITTEN_MAX = 3
 };
 
 /* Where the reason for a failure goes. */
@@ -151,23 +152,59 @@ static bool lock_out_others(SqliteStore *store, const Refusal *refusal)
 /* ---- Opening ----------------------------------------------------------------------------------
  */
 
-/* Changing to the log needs the file alone, and SQLite does not always wait for that. */
+/* SQLITE_OK: the file uses the log; SQLITE_DONE: it does not. */
+static int set_journal(SqliteConnection *c, const char *sql)
+{
+    sqlite3_stmt *statement = NULL;
+    int code = sqlite3_prepare_v2(c->db, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_step(statement);
+    if (code == SQLITE_ROW) {
+        const char *mode = (const char *)sqlite3_column_text(statement, 0);
+        code = mode && strcmp(mode, "wal") == 0 ? SQLITE_OK : SQLITE_DONE;
+    }
+    sqlite3_finalize(statement);
+    return code;
+}
+
+/* What is there already. */
+static int write_something(SqliteConnection *c)
+{
+    int64_t version;
+    int code = sqlite_number(c, "PRAGMA user_version", &version);
+    if (code != SQLITE_ROW)
+        return code;
+    char sql[96];
+    snprintf(sql, sizeof(sql), "BEGIN IMMEDIATE; PRAGMA user_version = %d; COMMIT", (int)version);
+    code = sqlite_run(c, sql);
+    if (!sqlite3_get_autocommit(c->db))
+        sqlite_run(c, "ROLLBACK");
+    return code;
+}
+
+/* Changing to the log needs the file alone, and SQLite does not always wait for that. Nor does it
+ * always say that the change could not be written: then a write that must be told of. */
 static int use_log(SqliteConnection *c)
 {
     const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
     uint64_t until_ns = clock_monotonic_ns() + c->options->lock_wait_ms * CLOCK_NS_PER_MS;
-    for (;;) {
-        sqlite3_stmt *statement = NULL;
-        int code = sqlite3_prepare_v2(c->db, "PRAGMA journal_mode = WAL", -1, &statement, NULL);
+    for (int unwritten = 0;;) {
+        int code = set_journal(c, "PRAGMA journal_mode = WAL");
+        if (code == SQLITE_OK) {
+            int64_t any;
+            sqlite_number(c, "PRAGMA user_version", &any); /* reads how it is */
+            code = set_journal(c, "PRAGMA journal_mode");
+        }
         if (code == SQLITE_OK)
-            code = sqlite3_step(statement);
-        bool ok = code == SQLITE_ROW &&
-                  strcmp((const char *)sqlite3_column_text(statement, 0), "wal") == 0;
-        sqlite3_finalize(statement);
-        if (ok)
             return SQLITE_OK;
+        if (code == SQLITE_DONE) {
+            code = write_something(c);
+            if (code == SQLITE_OK && ++unwritten < UNWRITTEN_MAX)
+                continue;
+            return code == SQLITE_OK ? SQLITE_CANTOPEN : code;
+        }
         if ((code & 0xff) != SQLITE_BUSY || clock_monotonic_ns() >= until_ns)
-            return code == SQLITE_ROW ? SQLITE_CANTOPEN : code;
+            return code;
         nanosleep(&pause, NULL);
     }
 }
@@ -187,8 +224,13 @@ static bool open_writer(SqliteStore *store, const Refusal *refusal)
                       "store %s: the file cannot be written; who runs this program must be "
                       "allowed to write it and its folder",
                       store->path);
-    if (store->options.exclusive && !lock_out_others(store, refusal))
-        return false;
+    if (store->options.exclusive) {
+        if (!lock_out_others(store, refusal))
+            return false;
+        store->file_fd = open(store->path, O_RDWR | O_CLOEXEC);
+        if (store->file_fd < 0)
+            return refuse_errno(refusal, store->path, "the file cannot be opened", errno);
+    }
     int code = use_log(c);
     if (code != SQLITE_OK) {
         *refusal->status = sqlite_describe(c->db, code, store->path, refusal->error,
@@ -241,7 +283,7 @@ static SqliteStore *new_store(const StoreOptions *options)
     store->base.ops = &sqlite_ops;
     store->options = *options;
     store->options.path = store->path = path;
-    store->lock_fd = -1;
+    store->file_fd = store->lock_fd = -1;
     fill_in_defaults(&store->options);
     pthread_mutex_init(&store->stop_lock, NULL);
     pthread_mutex_init(&store->lock, NULL);
@@ -279,6 +321,8 @@ void sqlite_free(Store *base)
         sqlite_disconnect(&store->readers[i].connection);
     free(store->readers);
     sqlite_disconnect(&store->writer); /* the last one: moves the log into the file */
+    if (store->file_fd >= 0)
+        close(store->file_fd);
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_cond_destroy(&store->readers_wake);

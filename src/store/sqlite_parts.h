@@ -44,9 +44,11 @@ struct SqliteStore {
     Store base;
     StoreOptions options; /* with defaults filled in; path is the store's own */
     char *path;
-    int lock_fd;             /* of PATH.lock, held while open; -1: not exclusive */
-    SqliteFileId file;       /* the one that was opened */
-    SqliteFileId log;        /* its write-ahead log */
+    int file_fd;       /* of a server's file, to reserve room; -1: none. Open until no connection
+                          is: to close it drops the locks that this process has on the file */
+    int lock_fd;       /* of PATH.lock, held while open; -1: not exclusive */
+    SqliteFileId file; /* the one that was opened */
+    SqliteFileId log;  /* its write-ahead log */
     SqliteConnection writer; /* the writer thread's */
     StoreStatus trouble;     /* likewise: what was met last; logged when it changes */
     uint64_t trouble_ns;     /* likewise: when that was */
@@ -80,12 +82,20 @@ bool sqlite_connect(SqliteConnection *c, const StoreOptions *options, SqliteRole
 void sqlite_disconnect(SqliteConnection *c); /* also of one that was never opened, zeroed */
 /* Runs statements and drops their rows: an SQLite code. */
 int sqlite_run(SqliteConnection *c, const char *sql);
-/* The same for one statement, a literal, that is needed often: prepared once. */
-int sqlite_control(SqliteConnection *c, const char *sql);
-/* The number in the first column of the first row: an SQLite code, SQLITE_ROW if there was one. */
+/* One statement, a literal, that is needed often: prepared once. SQLITE_OK, or what went wrong. If
+ * it gives a row, its first column goes to *number (NULL: nobody wants it). */
+int sqlite_control(SqliteConnection *c, const char *sql, int64_t *number);
+/* One that is needed seldom: an SQLite code, SQLITE_ROW if there was a row. */
 int sqlite_number(SqliteConnection *c, const char *sql, int64_t *number);
 /* What kind of failure the code is, and a sentence for the operator. db may be NULL. */
 StoreStatus sqlite_describe(sqlite3 *db, int code, const char *path, char *text, size_t text_size);
+
+/* Room in the log, so that something can be written even when the disk is full. As far as there is
+ * any. */
+void sqlite_reserve_log(SqliteStore *store);
+/* Room in the file for all pages that the transaction has made: so the log can always be moved into
+ * it, and start anew. False: the disk is full. */
+bool sqlite_reserve_pages(SqliteStore *store);
 
 /* Is the file at the path still the one that was opened? False also if it cannot be told. */
 bool sqlite_file_same(const char *path, const SqliteFileId *id);

@@ -46,13 +46,13 @@ static void read_one(SqliteReader *reader, StoreRequest *request)
     SqliteConnection *c = &reader->connection;
     if (!be_ready(reader, request))
         return;
-    int code = sqlite_control(c, "BEGIN");
+    int code = sqlite_control(c, "BEGIN", NULL);
     if (code != SQLITE_OK) {
         sqlite_fail(c, request, code);
         return;
     }
     sqlite_perform(c, request);
-    if (!sqlite3_get_autocommit(c->db) && sqlite_control(c, "ROLLBACK") != SQLITE_OK)
+    if (!sqlite3_get_autocommit(c->db) && sqlite_control(c, "ROLLBACK", NULL) != SQLITE_OK)
         c->broken = true; /* else it would hold its snapshot, and later reads see old data */
 }
 

@@ -6,7 +6,26 @@
 #include "base/clock.h"
 #include "store/sqlite_parts.h"
 
-static StoreStatus status_of(sqlite3 *db, int code)
+/* What the system said. SQLite passes it on for statements, and not for commits: then the files
+ * know. 0: nothing. */
+static int system_error(sqlite3 *db)
+{
+    int error = db ? sqlite3_system_errno(db) : 0;
+    for (int i = 0; i < 2 && db && error == 0; i++) {
+        sqlite3_file *file = NULL;
+        int op = i == 0 ? SQLITE_FCNTL_JOURNAL_POINTER : SQLITE_FCNTL_FILE_POINTER;
+        if (sqlite3_file_control(db, "main", op, &file) == SQLITE_OK && file && file->pMethods)
+            file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    }
+    return error;
+}
+
+static bool is_full(int error)
+{
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
+}
+
+static StoreStatus status_of(int code, int error)
 {
     switch (code & 0xff) {
     case SQLITE_FULL: return STORE_DISK_FULL;
@@ -19,14 +38,11 @@ static StoreStatus status_of(sqlite3 *db, int code)
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB: return STORE_CORRUPT;
     case SQLITE_NOMEM: return STORE_NO_MEMORY;
-    case SQLITE_IOERR: {
+    case SQLITE_IOERR:
         if (code == SQLITE_IOERR_NOMEM)
             return STORE_NO_MEMORY;
-        int error = db ? sqlite3_system_errno(db) : 0;
-        return error == ENOSPC || error == EDQUOT || error == EFBIG ? STORE_DISK_FULL : STORE_GONE;
-    }
-    case SQLITE_CANTOPEN:
-        return db && sqlite3_system_errno(db) == ENOSPC ? STORE_DISK_FULL : STORE_GONE;
+        return is_full(error) ? STORE_DISK_FULL : STORE_GONE;
+    case SQLITE_CANTOPEN: return is_full(error) ? STORE_DISK_FULL : STORE_GONE;
     default: return STORE_INTERNAL;
     }
 }
@@ -37,14 +53,13 @@ StoreStatus sqlite_describe(sqlite3 *db, int code, const char *path, char *text,
     bool knows = db && (extended & 0xff) == (code & 0xff); /* no other call has failed since */
     if (!knows)
         extended = code;
-    StoreStatus status = status_of(db, extended);
-    char why[160] = "";
-    int error = db ? sqlite3_system_errno(db) : 0;
-    if (error != 0 && (status == STORE_GONE || status == STORE_DISK_FULL))
-        snprintf(why, sizeof(why), ": %s", strerrorname_np(error) ? strerrorname_np(error) : "?");
-    snprintf(text, text_size, "store %s: %s (SQLite %d%s)", path,
-             knows ? sqlite3_errmsg(db) : sqlite3_errstr(code), extended, why);
-    return status;
+    bool asks = (extended & 0xff) == SQLITE_IOERR || (extended & 0xff) == SQLITE_CANTOPEN;
+    int error = asks ? system_error(db) : 0;
+    const char *name = error != 0 ? strerrorname_np(error) : NULL;
+    snprintf(text, text_size, "store %s: %s (SQLite %d%s%s)", path,
+             knows ? sqlite3_errmsg(db) : sqlite3_errstr(code), extended, name ? ", " : "",
+             name ? name : "");
+    return status_of(extended, error);
 }
 
 void sqlite_fail(SqliteConnection *c, StoreRequest *request, int code)
@@ -101,7 +116,7 @@ sqlite3_stmt *sqlite_statement(SqliteConnection *c, StoreRequest *request, const
     return statement;
 }
 
-int sqlite_control(SqliteConnection *c, const char *sql)
+int sqlite_control(SqliteConnection *c, const char *sql, int64_t *number)
 {
     int code = SQLITE_OK;
     int index = prepare(c, sql, &code);
@@ -109,6 +124,8 @@ int sqlite_control(SqliteConnection *c, const char *sql)
         return code;
     sqlite3_stmt *statement = c->statements[index].statement;
     code = sqlite3_step(statement);
+    if (code == SQLITE_ROW && number)
+        *number = sqlite3_column_int64(statement, 0);
     sqlite3_reset(statement);
     return code == SQLITE_DONE || code == SQLITE_ROW ? SQLITE_OK : code;
 }

@@ -122,8 +122,8 @@ const char *const sqlite_sums_templates[] = {
     "SELECT format('guild %u: no file has content %d', guild_id, id) FROM template_contents"
     " WHERE id NOT IN (SELECT content_id FROM template_files)",
 
-    "SELECT format('guild %u: version %d of %s takes %d bytes, and %d are noted', guild_id, version,"
-    " name, parts, source_bytes) FROM (SELECT v.*, (SELECT sum(length(c.source))"
+    "SELECT format('guild %u: version %d of %s takes %d bytes, and %d are noted', guild_id,"
+    " version, name, parts, source_bytes) FROM (SELECT v.*, (SELECT sum(length(c.source))"
     " FROM template_files f JOIN template_contents c ON c.id = f.content_id"
     " WHERE f.version_id = v.id) AS parts FROM template_versions v) WHERE parts <> source_bytes",
     NULL};

@@ -7,7 +7,7 @@
  *
  * A commit that fails for an input/output error is not tried again: the log may hold it, and what
  * is done twice is worse than what is reported as failed. The connection is then opened anew. */
-#include <inttypes.h>
+#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -105,12 +105,21 @@ static void fail_all_gone(SqliteStore *store, StoreRequest *first, StoreRequest 
     }
 }
 
+static void fail_all_full(const SqliteStore *store, StoreRequest *first, StoreRequest *end)
+{
+    char text[SQLITE_ERROR_MAX];
+    snprintf(text, sizeof(text), "store %s: the disk has no room for the file to grow",
+             store->path);
+    fail_all(first, end, STORE_DISK_FULL, text);
+}
+
 bool sqlite_note_files(SqliteStore *store)
 {
     int64_t version = 0;
     if (sqlite_number(&store->writer, "PRAGMA data_version", &version) != SQLITE_ROW)
         return false;
     store->others_version = version;
+    sqlite_reserve_log(store);
     return sqlite_log_id(&store->writer, &store->log);
 }
 
@@ -148,24 +157,27 @@ static bool be_ready(SqliteStore *store, StoreRequest *first, StoreRequest *end)
 /* ---- A transaction ----------------------------------------------------------------------------
  */
 
-static void perform_apart(SqliteConnection *c, StoreRequest *request)
+/* False: what it did could not be taken back alone; the whole transaction must be. */
+static bool perform_apart(SqliteConnection *c, StoreRequest *request)
 {
-    int code = sqlite_control(c, "SAVEPOINT request");
+    int code = sqlite_control(c, "SAVEPOINT request", NULL);
     if (code != SQLITE_OK) {
         sqlite_fail(c, request, code);
-        return;
+        return !sqlite3_get_autocommit(c->db);
     }
     sqlite_perform(c, request);
-    if (request->status != STORE_OK && sqlite_control(c, "ROLLBACK TO request") != SQLITE_OK)
-        return; /* the transaction is gone, or will fail to commit */
-    code = sqlite_control(c, "RELEASE request");
+    if (request->status != STORE_OK)
+        code = sqlite_control(c, "ROLLBACK TO request", NULL);
+    if (code == SQLITE_OK)
+        code = sqlite_control(c, "RELEASE request", NULL);
     if (code != SQLITE_OK && request->status == STORE_OK)
         sqlite_fail(c, request, code);
+    return code == SQLITE_OK && !sqlite3_get_autocommit(c->db);
 }
 
 static void roll_back(SqliteConnection *c)
 {
-    if (!sqlite3_get_autocommit(c->db) && sqlite_control(c, "ROLLBACK") != SQLITE_OK &&
+    if (!sqlite3_get_autocommit(c->db) && sqlite_control(c, "ROLLBACK", NULL) != SQLITE_OK &&
         !sqlite3_get_autocommit(c->db))
         c->broken = true;
 }
@@ -173,7 +185,7 @@ static void roll_back(SqliteConnection *c)
 static bool commit(SqliteStore *store, StoreRequest *first, StoreRequest *end, TransactionEnd *how)
 {
     SqliteConnection *c = &store->writer;
-    int code = sqlite_control(c, "COMMIT");
+    int code = sqlite_control(c, "COMMIT", NULL);
     if (code == SQLITE_OK) {
         /* If the file was replaced in between, it went into one that nobody will find. */
         if (!files_same(store))
@@ -195,7 +207,7 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
     SqliteConnection *c = &store->writer;
     if (!be_ready(store, first, end))
         return TRANSACTION_REFUSED;
-    int code = sqlite_control(c, "BEGIN IMMEDIATE");
+    int code = sqlite_control(c, "BEGIN IMMEDIATE", NULL);
     if (code != SQLITE_OK) {
         fail_all_for(c, first, end, code);
         return TRANSACTION_REFUSED;
@@ -203,16 +215,19 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
     c->due_ms = STORE_NO_TIME;
     bool any = false;
     for (StoreRequest *request = first; request != end; request = request->queue_next) {
-        perform_apart(c, request);
-        if (sqlite3_get_autocommit(c->db) || request->status == STORE_DISK_FULL) {
-            if (request->status == STORE_OK)
-                store_request_fail(request, STORE_INTERNAL, "the store lost a transaction");
+        bool apart = perform_apart(c, request);
+        if (!apart || request->status == STORE_DISK_FULL) {
             roll_back(c);
             return TRANSACTION_LOST;
         }
         any |= request->status == STORE_OK;
     }
     TransactionEnd how = TRANSACTION_DONE;
+    if (any && !sqlite_reserve_pages(store)) {
+        fail_all_full(store, first, end);
+        roll_back(c);
+        return TRANSACTION_LOST;
+    }
     if (!any)
         roll_back(c);
     if (!any || !commit(store, first, end, &how))
@@ -223,12 +238,16 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
 /* ---- A batch ----------------------------------------------------------------------------------
  */
 
-/* The log starts anew once all of it is in the file; then it has room that the disk need not give.
- */
-static void make_room(SqliteConnection *c)
+/* The log starts anew once all of it is in the file and no reader needs it; then it has room that
+ * the disk need not give. */
+static void make_room(SqliteStore *store)
 {
-    if (c->db && !c->broken)
-        sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    SqliteConnection *c = &store->writer;
+    if (!c->db || c->broken)
+        return;
+    sqlite3_busy_timeout(c->db, CHECKPOINT_WAIT_MS);
+    sqlite3_wal_checkpoint_v2(c->db, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    sqlite3_busy_timeout(c->db, store->options.lock_wait_ms);
 }
 
 static int64_t earlier(int64_t a_ms, int64_t b_ms)
@@ -243,7 +262,7 @@ static int64_t write_one_by_one(SqliteStore *store, StoreRequest *chain)
 {
     int64_t due_ms = STORE_NO_TIME;
     for (StoreRequest *request = chain; request; request = request->queue_next) {
-        make_room(&store->writer);
+        make_room(store);
         store_request_reset(request);
         if (request->op == STORE_SYNC)
             continue;
@@ -261,6 +280,11 @@ static int64_t write_one_by_one(SqliteStore *store, StoreRequest *chain)
 
 static int64_t write_batch(SqliteStore *store, StoreRequest *chain)
 {
+    StoreRequest *first = chain;
+    while (first && first->op == STORE_SYNC)
+        first = first->queue_next;
+    if (!first)
+        return STORE_NO_TIME; /* nothing to write */
     switch (transact(store, chain, NULL)) {
     case TRANSACTION_DONE: return store->writer.due_ms;
     case TRANSACTION_REFUSED: return STORE_NO_TIME;

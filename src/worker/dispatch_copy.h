@@ -6,7 +6,7 @@
 #include "worker/dispatcher.h"
 
 EventText dispatch_copy_bytes(char **at, const char *data, size_t length);
-EventText dispatch_copy_text(char **at, EventText text);     /* absent stays absent */
+EventText dispatch_copy_text(char **at, EventText text);       /* absent stays absent */
 const char *dispatch_copy_string(char **at, const char *text); /* NULL stays NULL */
 size_t dispatch_text_room(EventText text);
 

@@ -56,9 +56,8 @@ DispatchParked *dispatch_parked_new(const DispatchRequest *request, uint64_t due
         parked->caller = dispatch_copy_caller(&at, request->caller, list);
         parked->request.caller = &parked->caller;
     }
-    parked->lookup = (TemplateLookup){.guild_id = request->guild_id,
-                                      .name = parked->request.target,
-                                      .event = &parked->event};
+    parked->lookup = (TemplateLookup){
+        .guild_id = request->guild_id, .name = parked->request.target, .event = &parked->event};
     return parked;
 }
 

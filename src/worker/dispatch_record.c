@@ -119,7 +119,8 @@ DispatchRecord *dispatch_record_new(Dispatcher *d, const DispatchRequest *reques
     atomic_init(&record->outcome, DISPATCH_ACCEPTED);
     char *at = (char *)(record->executions + count);
     EventText id = request->event->id;
-    record->event_id = id.length ? dispatch_copy_text(&at, id) : dispatch_copy_bytes(&at, unset, RANDOM_ID_SIZE - 1);
+    record->event_id = id.length ? dispatch_copy_text(&at, id)
+                                 : dispatch_copy_bytes(&at, unset, RANDOM_ID_SIZE - 1);
     record->target = dispatch_copy_text(&at, request->target);
     for (int i = 0; i < count; i++)
         record->executions[i] = (DispatchExecution){

@@ -8,7 +8,8 @@
 
 enum { DISPATCH_LOBBIES = 16 /* so that callers seldom meet at a lock while guilds are loaded */ };
 
-/* Lock order: at most one lock, a shard's or a lobby's, at a time, and none while anybody is called.
+/* Lock order: at most one lock, a shard's or a lobby's, at a time, and none while anybody is
+ * called.
  */
 struct Dispatcher {
     DispatcherOptions options;

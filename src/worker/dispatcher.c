@@ -492,8 +492,8 @@ static void go_on(Dispatcher *d, DispatchShard *shard, const DispatchRequest *re
         return;
     }
     dispatch_record_retain(record);
-    for (Entry entry; (entry = enter(d, shard, record, key, request->again, now_ns, due_ns)) !=
-                      ENTRY_MADE;) {
+    for (Entry entry;
+         (entry = enter(d, shard, record, key, request->again, now_ns, due_ns)) != ENTRY_MADE;) {
         /* The same event id at the same time on two threads. */
         bool joined = entry == ENTRY_DUPLICATE && join(d, shard, request, key, now_ns, due_ns);
         if (!joined && entry == ENTRY_DUPLICATE)

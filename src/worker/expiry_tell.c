@@ -40,7 +40,8 @@ static Verdict judge(const Expiry *x, Occasion *occasion)
 static void on_told(void *userdata, const DispatchResult *result)
 {
     Occasion *occasion = userdata;
-    occasion->retry_after_ms = result->retry_after_ms;
+    /* Templates that cannot be had: after growing delays, as nobody knows how long. */
+    occasion->retry_after_ms = result->outcome == DISPATCH_UNAVAILABLE ? 0 : result->retry_after_ms;
     switch (result->outcome) {
     case DISPATCH_DONE:
         occasion->verdict = VERDICT_DONE;

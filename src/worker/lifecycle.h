@@ -1,13 +1,14 @@
 /* lifecycle.h: events about VMs themselves, for those who listen.
  *
- *     OnStartup {reason}            a guild's VM was made. reason: "first run", or why the one
- * before it is gone ("memory limit exceeded", ...) KeyResume {id, key, scopes}   one for each key
- * with `resume`: when the worker starts, and when the guild's VM was made anew, for whatever
- * reason. Scoped by the key's scopes
+ *     OnStartup {reason}             a guild's VM was made. reason: "first run", or why the one
+ *                                    before it is gone ("memory limit exceeded", ...)
+ *     KeyResume {id, key, scopes}    one for each key with `resume`: when the worker starts, and
+ *                                    when the guild's VM was made anew, for whatever reason.
+ *                                    Scoped by the key's scopes
  *
  * Both are events of their own (base name AntiRaid), which follow the one that the VM was made for.
  * Dispatched by a thread of its own over a bounded queue; nobody waits. A VM that was made for a
- * KeyResume gets no second round of them. */
+ * KeyResume gets no second round of them (lifecycle.c says what that means in full). */
 #ifndef WORKER_LIFECYCLE_H
 #define WORKER_LIFECYCLE_H
 
@@ -24,6 +25,7 @@ void lifecycle_state(Lifecycle *lifecycle, VmHandle vm, VmState state, VmBrokenR
 /* The worker runs: every guild that has such keys is told. */
 void lifecycle_start(Lifecycle *lifecycle);
 void lifecycle_stop(Lifecycle *lifecycle); /* nothing is dispatched any more */
-void lifecycle_free(Lifecycle *lifecycle); /* NULL is fine */
+/* Stopped, and what was dispatched has come back (asserted): after worker_stop. NULL is fine. */
+void lifecycle_free(Lifecycle *lifecycle);
 
 #endif

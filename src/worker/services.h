@@ -10,7 +10,12 @@
 #include "store/store.h"
 #include "worker/worker.h"
 
-enum { KV_OPS_PER_SECOND = 1000, TEMPLATE_SAVES_PER_MINUTE = 30 };
+enum {
+    KV_OPS_PER_SECOND = 1000,
+    TEMPLATE_SAVES_PER_MINUTE = 30, /* with deletions and activations */
+    SAVES_WAITING_MAX = 256,        /* to be checked */
+    SAVES_WAITING_GUILD_MAX = 8     /* of one guild */
+};
 
 typedef struct Services Services;
 
@@ -18,9 +23,12 @@ typedef struct Services Services;
  * the allowances. */
 Services *services_new(KhronosSandbox *sandbox, Store *store, KhronosClock clock,
                        void *clock_userdata);
-/* Fills in what the worker wants; then tells who is to be answered. */
+/* Fills in what the worker wants. Then, before the first call, who is to be answered: that worker,
+ * or any function that takes the call as worker_answer does. */
 void services_options(Services *services, WorkerCalls *calls);
 void services_use(Services *services, Worker *worker);
+void services_answer_with(Services *services, void (*answer)(void *userdata, KhronosCall *call),
+                          void *userdata);
 /* From now on calls are refused; returns when those under way are answered. Before worker_stop. */
 void services_stop(Services *services);
 void services_free(Services *services); /* after worker_stop; NULL is fine */

@@ -1,4 +1,4 @@
-/* settings.h: what templates must return to GetSettings and ExecuteSetting (docs/templates.md).
+/* settings.h: what templates must return to GetSettings and ExecuteSetting (docs/settings.md).
  * The dispatcher judges results with it, so that who asked never sees anything else. */
 #ifndef WORKER_SETTINGS_H
 #define WORKER_SETTINGS_H

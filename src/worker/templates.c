@@ -677,16 +677,6 @@ TemplateSource templates_source(TemplateCache *cache)
     return (TemplateSource){.look_up = look_up, .self = cache};
 }
 
-int templates_count(TemplateCache *cache)
-{
-    int count = 0;
-    pthread_mutex_lock(&cache->lock);
-    for (int i = 0; i < cache->slot_count; i++)
-        count += cache->slots[i].current != NULL;
-    pthread_mutex_unlock(&cache->lock);
-    return count;
-}
-
 bool templates_example(TemplateCache *cache, char name[TEMPLATE_NAME_SIZE])
 {
     const char *found = NULL;

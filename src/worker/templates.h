@@ -35,7 +35,6 @@ void templates_keepsources(TemplateCache *cache);
 KhronosTemplate *templates_get(TemplateCache *cache, const char *name, size_t length);
 /* Answers at once, for every guild alike. The cache must outlive it. */
 TemplateSource templates_source(TemplateCache *cache);
-int templates_count(TemplateCache *cache);
 
 /* Writes the name of one to show around: "hello" if there is one, else the first by name. False: no
  * template at all. Any thread. */

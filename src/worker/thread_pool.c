@@ -82,6 +82,7 @@ struct ThreadPool {
     uint64_t trimmed_ns;
     int ended_count; /* guilds shrunk or ended since memory went back to the system */
     int idle_threads;
+    int seats_running; /* what they leave is the workers' to end: these stop last */
 };
 
 /* ---- Where a guild goes ---- */
@@ -147,9 +148,12 @@ static void release_locked(PoolThread *self, ThreadEntry *entry)
     ThreadPool *pool = self->pool;
     entry->taken = false;
     uint64_t held_until_ns = entry_held_until_ns(entry, self->work.turn.end_ns);
+    bool ends = entry->mail_count > 0 && registry_is_stopping(&pool->registry);
     if (entry->parked) {
         bool light = entry->was_trusted && entry->parked_turns <= LIGHT_PARKS;
         entryqueue_put(light ? &self->parked_light : &self->parked, entry);
+    } else if (ends) { /* its turn began before that: another one sees to it, not some instant */
+        make_ready_locked(pool, entry, self->work.turn.end_ns);
     } else if (held_until_ns != 0 && has_next(entry)) {
         entry->scheduled = false;
         if (entry->due_ns < held_until_ns || entry->answers_last)
@@ -326,6 +330,14 @@ static void take_turn(PoolThread *self, ThreadEntry *entry)
     pthread_mutex_unlock(&self->pool->registry.lock);
 }
 
+static void end_seat(ThreadPool *pool)
+{
+    pthread_mutex_lock(&pool->registry.lock);
+    pool->seats_running--;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->registry.lock);
+}
+
 static void *seat_main(void *arg)
 {
     PoolThread *self = arg;
@@ -333,8 +345,10 @@ static void *seat_main(void *arg)
     begin_thread(self);
     for (;;) {
         bool parked = has_parked(self);
-        if (registry_is_stopping(&self->pool->registry) && !parked)
+        if (registry_is_stopping(&self->pool->registry) && !parked) {
+            end_seat(self->pool);
             return NULL;
+        }
         if (io->wait(self->io, parked ? 0 : -1))
             io->serve(self->io);
         ThreadEntry *entry = take_parked(self);
@@ -456,7 +470,8 @@ static uint64_t deadline_locked(const ThreadPool *pool)
 
 static void wait_locked(ThreadPool *pool)
 {
-    uint64_t until = deadline_locked(pool);
+    /* (At the end only for what the seats leave, of which they tell.) */
+    uint64_t until = registry_is_stopping(&pool->registry) ? 0 : deadline_locked(pool);
     bool keeper = until != 0 && (pool->keeper_until_ns == 0 || until < pool->keeper_until_ns);
     if (keeper)
         pool->keeper_until_ns = until;
@@ -522,7 +537,7 @@ static void *worker_main(void *arg)
             if (replace_thread(self))
                 return NULL;
             pthread_mutex_lock(&pool->registry.lock);
-        } else if (registry_is_stopping(&pool->registry)) {
+        } else if (registry_is_stopping(&pool->registry) && pool->seats_running == 0) {
             break;
         } else if (!trim(pool, clock_monotonic_ns())) {
             wait_locked(pool);
@@ -615,8 +630,10 @@ static bool start_threads(ThreadPool *pool, int count)
     bool started = true;
     pthread_mutex_lock(&pool->registry.lock); /* their own ids are theirs to read */
     while (started && pool->thread_count < count) {
-        started = start_thread(&pool->threads[pool->thread_count]);
+        PoolThread *thread = &pool->threads[pool->thread_count];
+        started = start_thread(thread);
         pool->thread_count += started;
+        pool->seats_running += started && thread->io;
     }
     pthread_mutex_unlock(&pool->registry.lock);
     return started;

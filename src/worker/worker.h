@@ -34,7 +34,8 @@ typedef enum WorkerStrategy {
 const char *worker_strategy_name(WorkerStrategy strategy); /* "thread-pool" */
 bool worker_strategy_parse(const char *name, WorkerStrategy *strategy);
 
-/* A VM changed its state. Called without locks on the thread that runs the guild; must not block.
+/* A VM changed its state. Called without locks on the thread that runs the guild, or the one that
+ * stops the worker; must not block.
  * reason: with VM_BROKEN, why; with VM_INITIALIZING and VM_HEALTHY, why the VM before this one
  * broke, VM_NOT_BROKEN if there was none. */
 typedef struct WorkerObserver {

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+import store_commands
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = os.path.join(HERE, "files")
 FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
@@ -33,7 +35,8 @@ globals\t5\tnil
 
 CASES = {
     "help": [
-        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile"], ""),
+        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile", "templates", "kv", "store"],
+         ""),
         (["run", "--help"], 0, ["--bare", "--event FILE"], ""),
         (["check", "--help"], 0, ["usage: template-worker check FILE-OR-FOLDER..."], ""),
         (["compile", "--help"], 0, ["--list"], ""),
@@ -50,6 +53,7 @@ CASES = {
         (["serve", "--port", "x"], 2, "", ["--port: expected a whole number from 0 to 65535, got 'x'"]),
         (["serve", "--nothing"], 2, "", ["serve: unknown option '--nothing'"]),
         (["help", "run"], 0, ["usage: template-worker run"], ""),
+        (["help", "store"], 0, ["usage: template-worker store check"], ""),
         (["help", "nothing"], 2, "", ["there is no command 'nothing'"]),
         (["template.luau"], 2, "", ["to run it: template-worker run template.luau"]),
         (["run", "a.luau", "b.luau"], 2, "", ["'b.luau' is too much"]),
@@ -109,8 +113,10 @@ CASES = {
 
 
 def run(program, arguments, **more):
-    return subprocess.run([program, *arguments], cwd=FILES, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60 * FACTOR, **more)
+    if "input" not in more:
+        more["stdin"] = subprocess.DEVNULL
+    return subprocess.run([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          timeout=60 * FACTOR, **{"cwd": FILES, **more})
 
 
 def compare(what, expected, got):
@@ -218,6 +224,7 @@ def main():
     jobs += [(name[6:], lambda function=function: function(program))
              for name, function in sorted(globals().items())
              if name.startswith("check_") and name != "check_case"]
+    jobs += store_commands.jobs(program, run, compare, without_notices)
     for name, job in jobs:
         if names and name not in names:
             continue

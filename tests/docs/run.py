@@ -7,6 +7,9 @@ word behind its fence:
     luau        runs as a template, on an event with the data below, and must not fail; the text of a block
                 `output` that follows it (shell commands may stand between) is what it prints and returns
     json        is JSON
+    console     is a session with a shell, in a folder that the blocks of a document share: lines that begin with `$ `
+                run, and must not fail; the lines behind one are what it prints, where `...` stands for anything and
+                times for any time. `file=NAME`: the text of a file there. `needs=PROGRAM`: left alone where that is not installed
     c           compiles against luau.h; the C blocks of a document are one program, which shows first what is
                 called last
 
@@ -17,6 +20,7 @@ must end with an error. Other blocks are left alone.
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +30,7 @@ FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
 # What examples take from their event.
 EVENT = {"name": "Hello", "base_name": "Custom", "author": "1", "data": {
     "name": "Ada", "user": "Ada", "count": 3, "items": [1, 2, 3], "text": "some text", "id": "42"}}
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.M | re.S)
 
 
@@ -65,6 +70,11 @@ def run(arguments, **more):
                           timeout=60 * FACTOR, check=False, encoding="utf-8", **more)
 
 
+def without_notices(text):
+    """Drops the line with which AddressSanitizer greets a program that has fibers."""
+    return "".join(line for line in text.splitlines(True) if "ASan doesn't fully support" not in line)
+
+
 def check_luau(program, block, folder):
     source, event = os.path.join(folder, "example.luau"), os.path.join(folder, "event.json")
     with open(source, "w", encoding="utf-8") as file:
@@ -77,8 +87,7 @@ def check_luau(program, block, folder):
         done = run([program, "run", source, "--event", event])
     if ("fails" in block.marks) != (done.returncode != 0):
         raise Failure(f"exit status {done.returncode}\n{done.stdout}{done.stderr}")
-    printed = done.stdout + "".join(line for line in done.stderr.splitlines(True)
-                                    if "ASan doesn't fully support" not in line)
+    printed = done.stdout + without_notices(done.stderr)
     if block.output is not None and printed != block.output:
         raise Failure(f"printed\n{printed}in place of\n{block.output}")
 
@@ -101,7 +110,32 @@ def check_c(path, blocks, folder):
         raise Failure(done.stderr)
 
 
-CHECKS = {"luau": check_luau, "json": check_json}
+def check_console(program, block, folder):
+    """The program is called by its name, so it stands on the path under it."""
+    marks = dict(mark.split("=", 1) for mark in block.marks)
+    folder = os.path.join(folder, "console-" + os.path.basename(block.place.rsplit(":", 1)[0]))
+    os.makedirs(os.path.join(folder, ".bin"), exist_ok=True)
+    link = os.path.join(folder, ".bin", "template-worker")
+    if not os.path.lexists(link):
+        os.symlink(program, link)
+    if "file" in marks:
+        with open(os.path.join(folder, marks["file"]), "w", encoding="utf-8") as file:
+            file.write(block.text)
+        return
+    if "needs" in marks and not shutil.which(marks["needs"]):
+        return
+    environment = {key: value for key, value in os.environ.items() if key != "TEMPLATE_WORKER_STORE"}
+    environment["PATH"] = os.path.dirname(link) + os.pathsep + environment["PATH"]
+    for part in re.split(r"^\$ ", block.text, flags=re.M)[1:]:
+        command, expected = part.split("\n", 1)
+        done = run(["sh", "-c", command], cwd=folder, env=environment)
+        printed = done.stdout + without_notices(done.stderr)
+        pattern = ".*".join(re.escape(text) for text in TIME.sub("TIME", expected).split("..."))
+        if done.returncode != 0 or not re.fullmatch(pattern, TIME.sub("TIME", printed)):
+            raise Failure(f"$ {command}\nexit status {done.returncode}\n{printed}in place of\n{expected}")
+
+
+CHECKS = {"luau": check_luau, "json": check_json, "console": check_console}
 
 
 def documents():

@@ -1,8 +1,13 @@
 #include "faulty_vfs.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 typedef struct File {
     sqlite3_file base;
@@ -31,11 +36,8 @@ static bool fails(FaultyCall call)
     return now;
 }
 
-static bool has_space(sqlite3_file *real, int64_t end)
+static bool take_space(int64_t size, int64_t end)
 {
-    sqlite3_int64 size = 0;
-    if (real->pMethods->xFileSize(real, &size) != SQLITE_OK)
-        return true;
     pthread_mutex_lock(&faulty.lock);
     int64_t growth = end > size ? end - size : 0;
     bool has = faulty.space < 0 || growth <= faulty.space;
@@ -43,6 +45,23 @@ static bool has_space(sqlite3_file *real, int64_t end)
         faulty.space -= growth;
     pthread_mutex_unlock(&faulty.lock);
     return has;
+}
+
+static bool has_space(sqlite3_file *real, int64_t end)
+{
+    sqlite3_int64 size = 0;
+    return real->pMethods->xFileSize(real, &size) != SQLITE_OK || take_space(size, end);
+}
+
+/* In place of the C library's, in programs that use this file. */
+int fallocate(int fd, int mode, off_t offset, off_t length)
+{
+    struct stat found;
+    if (fstat(fd, &found) == 0 && !take_space(found.st_size, offset + length)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
 
 #define REAL(file) (((File *)(file))->real)
@@ -104,6 +123,8 @@ static int file_reserved(sqlite3_file *file, int *result)
 
 static int file_control(sqlite3_file *file, int op, void *argument)
 {
+    if (op == SQLITE_FCNTL_SIZE_HINT && !has_space(REAL(file), *(sqlite3_int64 *)argument))
+        return SQLITE_FULL;
     return CALL(file, xFileControl, op, argument);
 }
 

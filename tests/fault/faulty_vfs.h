@@ -24,7 +24,7 @@ void faulty_remove(void);
 void faulty_arm(const FaultyPlan *plan, int k);
 /* Whether it came to that; nothing fails any more. */
 bool faulty_disarm(void);
-/* All files together may grow by so much; negative: by as much as they like. */
+/* All files together may grow by so much, fallocate included; negative: by as much as they like. */
 void faulty_space(int64_t bytes);
 
 #endif

@@ -27,25 +27,29 @@ typedef struct Stage {
     Answer answers[CALLS];
     Answer cancel;
     char id[RANDOM_ID_SIZE]; /* of an execution */
+    bool is_late;
+    TemplateLookup *late;
 } Stage;
 
-static KhronosTemplate *get(void *self, uint64_t guild_id, const char *name, size_t length)
+static void answer(Stage *s, TemplateLookup *lookup)
 {
-    Stage *s = self;
-    (void)guild_id;
-    return length == 1 && name[0] == 't' ? template_retain(s->template_version) : NULL;
+    template_lookup_clear(lookup);
+    int count = lookup->name.data ? 1 : 2;
+    for (int i = 0; i < count; i++)
+        lookup->found[lookup->count++] = template_retain(s->template_version);
 }
 
-static int match(void *self, uint64_t guild_id, const KhronosEvent *event, KhronosTemplate **out,
-                 int max)
+/* At once, or when all have asked: `late` is the guild's first question. */
+static bool look_up(void *self, TemplateLookup *lookup)
 {
     Stage *s = self;
-    (void)guild_id;
-    (void)event;
-    (void)max;
-    out[0] = template_retain(s->template_version);
-    out[1] = template_retain(s->template_version);
-    return 2;
+    if (s->is_late) {
+        if (lookup->complete)
+            s->late = lookup;
+        return false;
+    }
+    answer(s, lookup);
+    return true;
 }
 
 static void on_submit(void *userdata, LuaVmAction *action)
@@ -116,7 +120,7 @@ static void open_stage(Stage *s)
     dispatcher_default_options(&options);
     options.submit = on_submit;
     options.submit_userdata = s;
-    options.templates = (TemplateSource){.get = get, .match = match, .self = s};
+    options.templates = (TemplateSource){.look_up = look_up, .self = s};
     options.clock = stage_clock;
     s->d = dispatcher_new(&options);
     assert_non_null(s->d);
@@ -130,13 +134,19 @@ static void close_stage(Stage *s)
 }
 
 /* False: the k-th allocation did not come to pass. */
-static bool play(long k)
+static bool play(long k, bool is_late)
 {
     Stage s;
     DispatcherStats stats;
     open_stage(&s);
+    s.is_late = is_late;
     fault_arm(k);
     dispatch_all(&s);
+    if (is_late) {
+        s.is_late = false;
+        answer(&s, s.late);
+        s.late->complete(s.late);
+    }
     memcpy(s.id, action_executions(s.actions[0], &(int){0})->id, RANDOM_ID_SIZE);
     dispatcher_cancel(s.d, s.id, RANDOM_ID_SIZE - 1, on_cancelled, &s.cancel);
     while (s.action_count > 0)
@@ -164,9 +174,13 @@ static void test_every_allocation_fails_once(void **state)
 {
     (void)state;
     long k = 1;
-    while (play(k))
+    while (play(k, false))
         k++;
     assert_true(k > 2 * CALLS); /* two for a record, one for a duplicate */
+    k = 1;
+    while (play(k, true))
+        k++;
+    assert_true(k > 3 * CALLS); /* and one for each that waits */
 }
 
 int main(void)

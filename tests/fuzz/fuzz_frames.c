@@ -81,6 +81,7 @@ static bool again(FrameType type, FrameReader *r, Strbuf *sb)
     FrameInit init;
     FrameLog log;
     FrameState state;
+    FrameCall call;
     WorkerStats stats;
     uint64_t number;
     switch (type) {
@@ -91,6 +92,8 @@ static bool again(FrameType type, FrameReader *r, Strbuf *sb)
     case FRAME_COMPLETED: return again_completed(r, sb);
     case FRAME_LOG: return frame_read_log(r, &log) && frame_put_log(sb, &log);
     case FRAME_STATE: return frame_read_state(r, &state) && frame_put_state(sb, &state);
+    case FRAME_CALL: return frame_read_call(r, &call) && frame_put_call(sb, &call);
+    case FRAME_ANSWER: return frame_read_answer(r, &call) && frame_put_answer(sb, &call);
     case FRAME_STATS: return frame_read_stats(r, &stats) && frame_put_stats(sb, &stats);
     case FRAME_FORGET:
     case FRAME_LOG_DROPPED:

@@ -92,7 +92,8 @@ typedef struct Inbox {
 } Inbox;
 
 typedef struct Guild {
-    VmState state; /* as the observer saw it, under the lock */
+    VmState state;         /* as the observer saw it, under the lock */
+    VmBrokenReason reason; /* of its last VM that broke */
     uint64_t generation;
     atomic_uint next_id;
 } Guild;
@@ -274,9 +275,10 @@ static void on_state(void *userdata, VmHandle vm, VmState state, VmBrokenReason 
     bool fine = guild->generation == vm.generation;
     switch (state) {
     case VM_INITIALIZING:
-        fine = (before == VM_NONE || before == VM_BROKEN) && vm.generation > guild->generation;
+        fine = (before == VM_NONE || before == VM_BROKEN) && vm.generation > guild->generation &&
+               reason == guild->reason;
         break;
-    case VM_HEALTHY: fine &= before == VM_INITIALIZING; break;
+    case VM_HEALTHY: fine &= before == VM_INITIALIZING && reason == guild->reason; break;
     case VM_DESTROYING: fine &= before == VM_HEALTHY; break;
     case VM_BROKEN:
         fine &= before == VM_HEALTHY || before == VM_INITIALIZING || before == VM_DESTROYING;
@@ -294,6 +296,8 @@ static void on_state(void *userdata, VmHandle vm, VmState state, VmBrokenReason 
                         vm.guild_id, vm.generation, vm_state_name(state), guild->generation,
                         vm_state_name(before));
     guild->state = state;
+    if (state == VM_BROKEN)
+        guild->reason = reason;
     guild->generation = vm.generation;
     pthread_mutex_unlock(&s->lock);
 }
@@ -681,7 +685,7 @@ static void judge_stress(Stress *s, const WorkerStats *stats)
     if (s->busy > 0)
         complain_locked(s, "%d actions were never completed", s->busy);
     for (uint64_t i = 1; i <= GUILDS; i++)
-        if (s->guilds[i].state == VM_INITIALIZING || s->guilds[i].state == VM_DESTROYING)
+        if (s->guilds[i].state != VM_NONE && s->guilds[i].state != VM_BROKEN)
             complain_locked(s, "guild %" PRIu64 " was left %s", i,
                             vm_state_name(s->guilds[i].state));
     if (s->statuses[KHRONOS_OK] == 0)

@@ -25,32 +25,29 @@ void fake_templates_free(FakeTemplates *fake)
     sandbox_release(fake->sandbox);
 }
 
-static KhronosTemplate *get(void *self, uint64_t guild_id, const char *name, size_t length)
+static bool is_named(const KhronosTemplate *t, Text name)
 {
-    FakeTemplates *fake = self;
-    (void)guild_id;
-    for (int i = 0; i < FAKE_TEMPLATES_MAX; i++)
-        if (strlen(template_name(fake->templates[i])) == length &&
-            memcmp(template_name(fake->templates[i]), name, length) == 0)
-            return template_retain(fake->templates[i]);
-    return NULL;
+    return strlen(template_name(t)) == name.length &&
+           memcmp(template_name(t), name.data, name.length) == 0;
 }
 
-static int match(void *self, uint64_t guild_id, const KhronosEvent *event, KhronosTemplate **out,
-                 int max)
+void fake_templates_answer(FakeTemplates *fake, TemplateLookup *lookup)
 {
-    FakeTemplates *fake = self;
-    (void)guild_id;
-    (void)event;
-    int count = fake->matching < max ? fake->matching : max;
-    for (int i = 0; i < count; i++)
-        out[i] = template_retain(fake->templates[i]);
-    return count;
+    template_lookup_clear(lookup);
+    for (int i = 0; i < FAKE_TEMPLATES_MAX; i++)
+        if (lookup->name.data ? is_named(fake->templates[i], lookup->name) : i < fake->matching)
+            lookup->found[lookup->count++] = template_retain(fake->templates[i]);
+}
+
+static bool look_up(void *self, TemplateLookup *lookup)
+{
+    fake_templates_answer(self, lookup);
+    return true;
 }
 
 TemplateSource fake_templates_source(FakeTemplates *fake)
 {
-    return (TemplateSource){.get = get, .match = match, .self = fake};
+    return (TemplateSource){.look_up = look_up, .self = fake};
 }
 
 static void put_text(Strbuf *out, EventText text)

@@ -19,7 +19,8 @@ typedef struct FakeTemplates {
 
 void fake_templates_init(FakeTemplates *fake, int matching);
 void fake_templates_free(FakeTemplates *fake);
-TemplateSource fake_templates_source(FakeTemplates *fake);
+TemplateSource fake_templates_source(FakeTemplates *fake); /* answers at once */
+void fake_templates_answer(FakeTemplates *fake, TemplateLookup *lookup);
 
 /* Gives the action back as done; every execution returns {"event":ID,"data":DATA}, or fails if its
  * event's name is "fail". */

@@ -167,8 +167,8 @@ static void take(Bench *b, StoreRequest *request)
 static void next(Bench *b, StoreRequest *request)
 {
     for (int i = 0; i < b->record_count; i++)
-        if (is_due(&b->records[i]) && (request->next_ms == STORE_NO_TIME ||
-                                       b->records[i].due_ms < request->next_ms))
+        if (is_due(&b->records[i]) &&
+            (request->next_ms == STORE_NO_TIME || b->records[i].due_ms < request->next_ms))
             request->next_ms = b->records[i].due_ms;
 }
 
@@ -230,12 +230,14 @@ static void fill(StoreRequest *request, StoreRecord *out, const FakeRecord *reco
 
 static void get(Bench *b, StoreRequest *request)
 {
-    StoreKvOp *op = &request->ops[0];
-    FakeRecord *record = &b->records[op->which.id - 1];
-    BASE_ASSERT(op->kind == STORE_KV_GET && record->guild_id == request->guild_id);
-    op->existed = !record->gone;
-    if (op->existed)
-        fill(request, &op->record, record, true);
+    for (int i = 0; i < request->op_count; i++) {
+        StoreKvOp *op = &request->ops[i];
+        FakeRecord *record = &b->records[op->which.id - 1];
+        BASE_ASSERT(record->guild_id == request->guild_id);
+        op->existed = !record->gone;
+        if (op->existed)
+            fill(request, &op->record, record, op->kind == STORE_KV_GET);
+    }
 }
 
 static void get_schedule(Bench *b, StoreRequest *request)
@@ -253,9 +255,10 @@ static void get_schedule(Bench *b, StoreRequest *request)
                                             .every_ms = record->every_ms};
 }
 
-static int page_size(const Bench *b)
+static int page_size(const Bench *b, const StoreRequest *request)
 {
-    return b->page_max ? b->page_max : STORE_PAGE_MAX;
+    int max = request->count_max > 0 ? request->count_max : STORE_PAGE_MAX;
+    return b->page_max > 0 && b->page_max < max ? b->page_max : max;
 }
 
 static void resumes(Bench *b, StoreRequest *request)
@@ -265,7 +268,7 @@ static void resumes(Bench *b, StoreRequest *request)
         FakeRecord *record = &b->records[id - 1];
         if (record->gone || !record->resume || record->guild_id != request->guild_id)
             continue;
-        if (request->record_count == page_size(b)) {
+        if (request->record_count == page_size(b, request)) {
             request->next_id = request->records[request->record_count - 1].id;
             return;
         }
@@ -290,7 +293,7 @@ static void resumers(Bench *b, StoreRequest *request)
     request->guild_ids = store_request_alloc(request, STORE_PAGE_MAX * sizeof(uint64_t));
     uint64_t guild_id = (uint64_t)request->after_id;
     while ((guild_id = next_resumer(b, guild_id)) != 0) {
-        if (request->guild_count == page_size(b)) {
+        if (request->guild_count == page_size(b, request)) {
             request->next_id = (int64_t)request->guild_ids[request->guild_count - 1];
             return;
         }
@@ -320,6 +323,20 @@ static void perform(Bench *b, StoreRequest *request)
     }
 }
 
+/* What is noted may be due again, and then the store says so. */
+static void complete(Bench *b, StoreRequest *request)
+{
+    int64_t due_ms = STORE_NO_TIME;
+    bool noted = request->op == STORE_DUE_DONE || request->op == STORE_DUE_RETRY;
+    if (noted && request->status == STORE_OK) {
+        FakeRecord record = bench_record(b, request->due.id);
+        due_ms = is_due(&record) ? record.due_ms : STORE_NO_TIME;
+    }
+    request->complete(request);
+    if (due_ms != STORE_NO_TIME && b->due_changed)
+        b->due_changed(b->due_userdata, due_ms);
+}
+
 static void submit(Store *store, StoreRequest *request)
 {
     Bench *b = (Bench *)store;
@@ -343,7 +360,7 @@ static void submit(Store *store, StoreRequest *request)
     }
     bench_unlock(b);
     if (!defer)
-        request->complete(request);
+        complete(b, request);
 }
 
 bool bench_answer(Bench *b)
@@ -360,7 +377,7 @@ bool bench_answer(Bench *b)
         if (!request)
             return any;
         any = true;
-        request->complete(request);
+        complete(b, request);
     }
 }
 
@@ -541,4 +558,57 @@ int bench_told_named(Bench *b, const char *name)
         count += strcmp(b->told[i].name, name) == 0;
     bench_unlock(b);
     return count;
+}
+
+NumberedKey numbered_key(int number)
+{
+    NumberedKey key;
+    snprintf(key.text, sizeof(key.text), "k%d", number);
+    return key;
+}
+
+/* ---- With an Expiry ---------------------------------------------------------------------------
+ */
+
+ExpiryTest expiry_test_new(void)
+{
+    ExpiryTest t = {.b = bench_new()};
+    t.x = expiry_new(&t.b->store, t.b->dispatcher, bench_clock, t.b);
+    if (!t.x)
+        abort();
+    t.b->due_changed = expiry_due_changed;
+    t.b->due_userdata = t.x;
+    return t;
+}
+
+void expiry_test_free(ExpiryTest *t)
+{
+    expiry_stop(t->x);
+    expiry_free(t->x);
+    bench_free(t->b);
+}
+
+void expiry_test_poll(ExpiryTest *t)
+{
+    t->next_ms = expiry_poll(t->x);
+}
+
+void expiry_test_pass(ExpiryTest *t, int64_t ms)
+{
+    int64_t until_ms = t->b->now_ms + ms;
+    expiry_test_poll(t);
+    while (t->next_ms != STORE_NO_TIME && t->next_ms <= until_ms) {
+        BASE_ASSERT(t->next_ms > t->b->now_ms); /* else it would spin */
+        t->b->now_ms = t->next_ms;
+        expiry_test_poll(t);
+    }
+    t->b->now_ms = until_ms;
+    expiry_test_poll(t);
+}
+
+ExpiryStats expiry_test_stats(ExpiryTest *t)
+{
+    ExpiryStats stats;
+    expiry_stats(t->x, &stats);
+    return stats;
 }

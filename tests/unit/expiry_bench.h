@@ -10,7 +10,7 @@
 
 #include "khronos/sandbox.h"
 #include "store/store.h"
-#include "worker/dispatcher.h"
+#include "worker/expiry.h"
 
 enum { TOLD_MAX = 1 << 17, BENCH_EPOCH_MS = 1000000000 };
 
@@ -89,9 +89,28 @@ void bench_fail(Bench *b, StoreOp op, StoreStatus status, int times);
 bool bench_answer(Bench *b);
 /* Ends deferred runs in their order, `count` at most; how many they were. */
 int bench_finish(Bench *b, int count);
-int bench_told(Bench *b);                 /* how many so far */
+int bench_told(Bench *b); /* how many so far */
 Told bench_told_at(Bench *b, int index);
 /* Of one name so far. */
 int bench_told_named(Bench *b, const char *name);
+
+typedef struct NumberedKey {
+    char text[16];
+} NumberedKey;
+NumberedKey numbered_key(int number); /* "k7" */
+
+/* An Expiry over a bench, on its clock. */
+typedef struct ExpiryTest {
+    Bench *b;
+    Expiry *x;
+    int64_t next_ms; /* what the last poll said */
+} ExpiryTest;
+
+ExpiryTest expiry_test_new(void);
+void expiry_test_free(ExpiryTest *t); /* stops it */
+void expiry_test_poll(ExpiryTest *t);
+/* Time passes, and it is polled just when it wants to be. */
+void expiry_test_pass(ExpiryTest *t, int64_t ms);
+ExpiryStats expiry_test_stats(ExpiryTest *t);
 
 #endif

@@ -81,8 +81,7 @@ static void send_forged(Strbuf *sb)
 /* Each but "" is one that no honest child makes. */
 static void forge_call(Strbuf *sb, const char *how, uint64_t guild_id)
 {
-    FrameCall call = {
-        .id = 1, .guild_id = guild_id, .kind = TEST_CALL_KIND, .bytes = {"never", 5}};
+    FrameCall call = {.id = 1, .guild_id = guild_id, .kind = TEST_CALL_KIND, .bytes = {"never", 5}};
     if (strcmp(how, "-number") == 0)
         call.id = 2;
     if (strcmp(how, "-guild") == 0)

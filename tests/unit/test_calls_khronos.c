@@ -1,5 +1,5 @@
-/* Calls of templates as the runtime's owner sees them: who waits for what, limits, answers that come
- * late or for nobody, and that every call is dropped once. */
+/* Calls of templates as the runtime's owner sees them: who waits for what, limits, answers that
+ * come late or for nobody, and that every call is dropped once. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,8 +57,9 @@ static void expect_nothing_under_way(SchedulerBench *b)
 static void test_answers(void **state)
 {
     SchedulerBench *b = *state;
-    sched_source(b, "t", ASK "task.spawn(function() print(ask('a')) end) "
-                             "task.spawn(function() print(ask('b')) end) return ask('c')");
+    sched_source(b, "t",
+                 ASK "task.spawn(function() print(ask('a')) end) "
+                     "task.spawn(function() print(ask('b')) end) return ask('c')");
     sched_settle(b);
     assert_int_equal(khronos_executions(b->rt), 1);
     assert_int_equal(khronos_tasks(b->rt), 2);
@@ -100,8 +101,9 @@ static void test_count_limit(void **state)
 {
     SchedulerBench *b = *state;
     b->limits.calls_max = 3;
-    sched_source(b, "t", ASK "for i = 1, 5 do task.spawn(function() "
-                             "print(pcall(ask, tostring(i))) end) end");
+    sched_source(b, "t",
+                 ASK "for i = 1, 5 do task.spawn(function() "
+                     "print(pcall(ask, tostring(i))) end) end");
     sched_settle(b);
     static const char too_many[] = "false\ttoo many calls wait for their answers (3 at most)\n";
     char twice[2 * sizeof(too_many)];
@@ -142,9 +144,10 @@ static void test_no_calls_at_all(void **state)
 static void test_bytes_limit(void **state)
 {
     SchedulerBench *b = *state;
-    sched_source(b, "t", ASK "task.spawn(ask, 'a', 8 * 2^20 - 10) "
-                             "print(pcall(ask, 'b', 11)) task.spawn(ask, 'c', 10) "
-                             "print(pcall(ask, 'd', 1)) print(pcall(ask, 'e', 2^40))");
+    sched_source(b, "t",
+                 ASK "task.spawn(ask, 'a', 8 * 2^20 - 10) "
+                     "print(pcall(ask, 'b', 11)) task.spawn(ask, 'c', 10) "
+                     "print(pcall(ask, 'd', 1)) print(pcall(ask, 'e', 2^40))");
     sched_settle(b);
     static const char full[] =
         "false\tcalls that wait for their answers hold too many bytes (8388608 at most)\n";
@@ -168,15 +171,18 @@ static void test_bytes_limit(void **state)
 static void test_who_cannot_wait(void **state)
 {
     SchedulerBench *b = *state;
-    sched_source(b, "t", ASK "local host = require('@test/host') "
-                             "print(pcall(host.call, function() ask('a') end))");
+    sched_source(b, "t",
+                 ASK "local host = require('@test/host') "
+                     "print(pcall(host.call, function() ask('a') end))");
     sched_settle(b);
-    sched_printed(b, "false\tinit.luau:1: this call waits, and code that cannot yield cannot make it\n");
+    sched_printed(
+        b, "false\tinit.luau:1: this call waits, and code that cannot yield cannot make it\n");
     assert_null(khronos_take_call(b->rt));
     assert_int_equal(test_calls_live(), 0);
     b->limits.tasks_max = 1;
-    sched_source(b, "u", ASK "task.delay(5, print, 'x') "
-                             "print(pcall(coroutine.wrap(function() ask('b') end)))");
+    sched_source(b, "u",
+                 ASK "task.delay(5, print, 'x') "
+                     "print(pcall(coroutine.wrap(function() ask('b') end)))");
     sched_settle(b);
     assert_non_null(strstr(strbuf_cstr(&b->printed), "too many tasks"));
     assert_null(khronos_take_call(b->rt));
@@ -187,10 +193,11 @@ static void test_who_cannot_wait(void **state)
 static void test_dead_threads(void **state)
 {
     SchedulerBench *b = *state;
-    sched_source(b, "t", ASK "local co = coroutine.create(function() ask('a') end) "
-                             "coroutine.resume(co) coroutine.close(co) "
-                             "local th = task.spawn(function() ask('b') end) task.cancel(th) "
-                             "return ask('c')");
+    sched_source(b, "t",
+                 ASK "local co = coroutine.create(function() ask('a') end) "
+                     "coroutine.resume(co) coroutine.close(co) "
+                     "local th = task.spawn(function() ask('b') end) task.cancel(th) "
+                     "return ask('c')");
     sched_settle(b);
     KhronosCall *a = take(b, "a"), *second = take(b, "b"), *c = take(b, "c");
     assert_int_equal(b->rt->calls.count, 3);
@@ -245,8 +252,9 @@ static void test_kill(void **state)
     SchedulerBench *b = *state;
     b->limits.memory_max_bytes = (size_t)1 << 20;
     sched_renew(b);
-    sched_source(b, "t", ASK "task.spawn(ask, 'a') task.spawn(ask, 'b') "
-                             "local t = {} while true do t[#t + 1] = {} end");
+    sched_source(b, "t",
+                 ASK "task.spawn(ask, 'a') task.spawn(ask, 'b') "
+                     "local t = {} while true do t[#t + 1] = {} end");
     sched_settle(b);
     assert_true(khronos_isbroken(b->rt));
     assert_null(khronos_take_call(b->rt));
@@ -281,8 +289,9 @@ static void test_parked(void **state)
     SchedulerBench *b = *state;
     b->limits.slice_ns = 1;
     b->tick = true;
-    sched_source(b, "t", ASK "task.spawn(function() print(ask('a')) end) "
-                             "while not done do for i = 1, 1000 do end end return 'done'");
+    sched_source(b, "t",
+                 ASK "task.spawn(function() print(ask('a')) end) "
+                     "while not done do for i = 1, 1000 do end end return 'done'");
     KhronosStep step;
     do
         step = sched_step(b);
@@ -325,7 +334,7 @@ static void test_context_field(void **state)
     sched_expect(b, "local _, ctx = ... return ctx.Asker", "", "t ok \"asker of 7\"\n");
     sched_expect(b, "local _, ctx = ... return ctx:withlimits({capabilities = {}}).Asker", "",
                  "t ok \"asker of 7\"\n");
-    sched_expect(b, "local _, ctx = ... return ctx.guild_id, ctx.KV, ctx.Templates", "",
+    sched_expect(b, "local _, ctx = ... return ctx.guild_id, ctx.Nothing, ctx.kv", "",
                  "t ok [\"7\",null,null]\n");
     sched_expect(b, "local _, ctx = ... return (select(2, pcall(function() return ctx.Other end)))",
                  "", "t ok \"init.luau:1: TemplateContext has no field 'Other'\"\n");
@@ -349,20 +358,13 @@ static void test_task_errors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CALL_TEST(test_answers),
-        CALL_TEST(test_errors),
-        CALL_TEST(test_count_limit),
-        CALL_TEST(test_no_calls_at_all),
-        CALL_TEST(test_bytes_limit),
-        CALL_TEST(test_who_cannot_wait),
-        CALL_TEST(test_dead_threads),
-        CALL_TEST(test_cancel),
-        CALL_TEST(test_break),
-        CALL_TEST(test_kill),
-        CALL_TEST(test_freed_as_it_is),
-        CALL_TEST(test_parked),
-        CALL_TEST(test_tickets),
-        CALL_TEST(test_context_field),
+        CALL_TEST(test_answers),        CALL_TEST(test_errors),
+        CALL_TEST(test_count_limit),    CALL_TEST(test_no_calls_at_all),
+        CALL_TEST(test_bytes_limit),    CALL_TEST(test_who_cannot_wait),
+        CALL_TEST(test_dead_threads),   CALL_TEST(test_cancel),
+        CALL_TEST(test_break),          CALL_TEST(test_kill),
+        CALL_TEST(test_freed_as_it_is), CALL_TEST(test_parked),
+        CALL_TEST(test_tickets),        CALL_TEST(test_context_field),
         CALL_TEST(test_task_errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

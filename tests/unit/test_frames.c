@@ -245,9 +245,11 @@ static void test_largest_frame(void **state)
 static const KhronosLimits ODD_LIMITS = {.memory_max_bytes = SIZE_MAX,
                                          .cpu_max_ns = UINT64_MAX,
                                          .wall_max_ns = 1,
+                                         .share_max_ns = UINT64_MAX - 2,
                                          .slice_ns = 0,
                                          .result_max_bytes = 123456789,
                                          .tasks_max = INT_MAX,
+                                         .calls_max = INT_MIN + 1,
                                          .log_lines_per_second = INT_MIN,
                                          .log_line_max_bytes = 7,
                                          .log_kept_max_bytes = SIZE_MAX - 1,
@@ -259,6 +261,7 @@ static void make_init(Strbuf *sb)
                       .threads = 1,
                       .slots = UINT32_MAX - 1,
                       .wants_logs = true,
+                      .wants_calls = true,
                       .limits = ODD_LIMITS,
                       .shrink_idle_ns = 5,
                       .destroy_idle_ns = UINT64_MAX,
@@ -298,6 +301,30 @@ static bool again_state(FrameReader *r, Strbuf *sb)
     return frame_read_state(r, &state) && frame_put_state(sb, &state);
 }
 
+static void make_call(Strbuf *sb)
+{
+    FrameCall call = {UINT64_MAX, UINT64_MAX - 1, INT_MIN, {"wanted \0 bytes", 14}};
+    assert_true(frame_put_call(sb, &call));
+}
+
+static bool again_call(FrameReader *r, Strbuf *sb)
+{
+    FrameCall call;
+    return frame_read_call(r, &call) && frame_put_call(sb, &call);
+}
+
+static void make_answer(Strbuf *sb)
+{
+    FrameCall call = {.id = 1, .bytes = {"", 0}};
+    assert_true(frame_put_answer(sb, &call));
+}
+
+static bool again_answer(FrameReader *r, Strbuf *sb)
+{
+    FrameCall call;
+    return frame_read_answer(r, &call) && frame_put_answer(sb, &call);
+}
+
 static void make_stats(Strbuf *sb)
 {
     WorkerStats stats = {.guilds = 1,
@@ -329,6 +356,7 @@ static void make_completed(Strbuf *sb)
                            .last_run_ns = UINT64_MAX,
                            .mail = INT_MAX,
                            .tasks = 10000,
+                           .task_errors = UINT64_MAX - 3,
                            .account = {1, 2, 3, 4, 5, 6, 7, 8},
                            .limits = ODD_LIMITS};
     assert_true(frame_put_completed(sb, 16383, &action));
@@ -496,6 +524,8 @@ static const struct Message {
     {"log", FRAME_LOG, make_log, again_log},
     {"state", FRAME_STATE, make_state, again_state},
     {"stats", FRAME_STATS, make_stats, again_stats},
+    {"call", FRAME_CALL, make_call, again_call},
+    {"answer", FRAME_ANSWER, make_answer, again_answer},
     {"completed", FRAME_COMPLETED, make_completed, again_completed},
     {"result", FRAME_RESULT, make_result, again_result},
     {"action", FRAME_ACTION, make_action, again_action},
@@ -659,6 +689,57 @@ static void test_result_contents(void **state)
     execution_free(&x);
 }
 
+/* No limit is left out on both sides. */
+static void test_limits_contents(void **state)
+{
+    (void)state;
+    Strbuf sb = STRBUF_INIT;
+    KhronosLimits limits;
+    memset(&limits, 0x55, sizeof(limits));
+    frame_put_limits(&sb, &ODD_LIMITS);
+    FrameReader r = frame_reader((const uint8_t *)sb.data, sb.length);
+    frame_get_limits(&r, &limits);
+    assert_true(frame_done(&r));
+    assert_true(limits.memory_max_bytes == ODD_LIMITS.memory_max_bytes);
+    assert_true(limits.cpu_max_ns == ODD_LIMITS.cpu_max_ns);
+    assert_true(limits.wall_max_ns == ODD_LIMITS.wall_max_ns);
+    assert_true(limits.share_max_ns == ODD_LIMITS.share_max_ns);
+    assert_true(limits.slice_ns == ODD_LIMITS.slice_ns);
+    assert_true(limits.result_max_bytes == ODD_LIMITS.result_max_bytes);
+    assert_int_equal(limits.tasks_max, ODD_LIMITS.tasks_max);
+    assert_int_equal(limits.calls_max, ODD_LIMITS.calls_max);
+    assert_int_equal(limits.log_lines_per_second, ODD_LIMITS.log_lines_per_second);
+    assert_true(limits.log_line_max_bytes == ODD_LIMITS.log_line_max_bytes);
+    assert_true(limits.log_kept_max_bytes == ODD_LIMITS.log_kept_max_bytes);
+    assert_int_equal(limits.mailbox_max, ODD_LIMITS.mailbox_max);
+    strbuf_free(&sb);
+}
+
+static void test_call_contents(void **state)
+{
+    (void)state;
+    Strbuf sb = STRBUF_INIT;
+    make_call(&sb);
+    FrameReader r = payload_of(&sb, FRAME_CALL);
+    FrameCall call;
+    assert_true(frame_read_call(&r, &call));
+    assert_true(call.id == UINT64_MAX && call.guild_id == UINT64_MAX - 1);
+    assert_int_equal(call.kind, INT_MIN);
+    assert_text(call.bytes, (EventText){"wanted \0 bytes", 14});
+    const FrameCall bad[] = {{0, 1, 1, {"", 0}}, {1, 0, 1, {"", 0}}, {1, 1, 1, {NULL, 0}}};
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(bad); i++) {
+        strbuf_clear(&sb);
+        assert_true(frame_put_call(&sb, &bad[i]));
+        r = payload_of(&sb, FRAME_CALL);
+        assert_false(frame_read_call(&r, &call));
+        strbuf_clear(&sb);
+        assert_true(frame_put_answer(&sb, &bad[i]));
+        r = payload_of(&sb, FRAME_ANSWER);
+        assert_int_equal(frame_read_answer(&r, &call), i == 1);
+    }
+    strbuf_free(&sb);
+}
+
 static void test_template_contents(void **state)
 {
     (void)state;
@@ -704,6 +785,8 @@ int main(void)
         cmocka_unit_test(test_corrupted),
         cmocka_unit_test(test_action_contents),
         cmocka_unit_test(test_result_contents),
+        cmocka_unit_test(test_limits_contents),
+        cmocka_unit_test(test_call_contents),
         cmocka_unit_test(test_template_contents),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

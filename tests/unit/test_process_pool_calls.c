@@ -226,10 +226,10 @@ int main(int argc, char **argv)
     if (worker_is_child(argc, argv))
         return process_child_serve(support_sandbox, process_mock_new);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tables),    POOL_TEST(test_answers),
-        POOL_TEST(test_refusals),         POOL_TEST(test_malicious_children),
-        POOL_TEST(test_unwanted),         POOL_TEST(test_lost_children),
-        POOL_TEST(test_stop),             POOL_TEST(test_former_reasons),
+        cmocka_unit_test(test_tables), POOL_TEST(test_answers),
+        POOL_TEST(test_refusals),      POOL_TEST(test_malicious_children),
+        POOL_TEST(test_unwanted),      POOL_TEST(test_lost_children),
+        POOL_TEST(test_stop),          POOL_TEST(test_former_reasons),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -42,14 +42,22 @@ static void test_records_do_not_get_mixed_up(void **state)
     (void)state;
     /* Each pair of a key and scopes is a record of its own, whatever is in them. */
     static const char *const PAIRS[][2] = {
-        {"b", "a:"},        {":b", "a"},       {"b", "a"},        {"ab", "a"},
-        {"b", "1:a,"},      {"b", "a,1:b"},    {"b", "a|b"},      {"b", "a,b"},
-        {"b", "ab"},        {"b", "1:a,1:b,"}, {"b", "A"},        {"B", "a"},
-        {"b ", "a"},        {" b", "a"},       {"b", "a "},       {"b\t", "a"},
-        {"caf\xc3\xa9", "a"}, {"cafe\xcc\x81", "a"}, {"b", "caf\xc3\xa9"}, {"b", "cafe\xcc\x81"},
-        {"%", "a"},         {"_", "a"},        {"\\", "a"},       {"'", "a"},
-        {"\"", "a"},        {"b", "'"},        {"null", "a"},     {"0", "a"},
-        {"00", "a"},        {"0.0", "a"},      {"b", "0"},        {"b", "2:ab,"},
+        {"b", "a:"},          {":b", "a"},
+        {"b", "a"},           {"ab", "a"},
+        {"b", "1:a,"},        {"b", "a,1:b"},
+        {"b", "a|b"},         {"b", "a,b"},
+        {"b", "ab"},          {"b", "1:a,1:b,"},
+        {"b", "A"},           {"B", "a"},
+        {"b ", "a"},          {" b", "a"},
+        {"b", "a "},          {"b\t", "a"},
+        {"caf\xc3\xa9", "a"}, {"cafe\xcc\x81", "a"},
+        {"b", "caf\xc3\xa9"}, {"b", "cafe\xcc\x81"},
+        {"%", "a"},           {"_", "a"},
+        {"\\", "a"},          {"'", "a"},
+        {"\"", "a"},          {"b", "'"},
+        {"null", "a"},        {"0", "a"},
+        {"00", "a"},          {"0.0", "a"},
+        {"b", "0"},           {"b", "2:ab,"},
     };
     enum { COUNT = sizeof PAIRS / sizeof PAIRS[0] };
     int64_t ids[COUNT];

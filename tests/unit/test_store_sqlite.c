@@ -12,21 +12,6 @@
 
 #include "../store_tools.h"
 
-static int set_up(void **state)
-{
-    Folder *f = calloc(1, sizeof(*f));
-    folder_make(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    folder_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static Store *open_here(const Folder *f)
 {
     Store *store = open_store(&(StoreOptions){.path = f->file, .exclusive = true, .readers = 2});
@@ -42,15 +27,6 @@ static void refused(const char *path, bool exclusive, StoreStatus expected, cons
     assert_null(sqlite_open(&options, &status, error, sizeof(error)));
     if (status != expected || !strstr(error, part) || !strstr(error, path))
         fail_msg("%s (%s)", error, store_status_name(status));
-}
-
-static void assert_sound(Store *store)
-{
-    Strbuf report = STRBUF_INIT;
-    if (!store_check(store, &report))
-        fail_msg("%s", strbuf_cstr(&report));
-    assert_int_equal(report.length, 0);
-    strbuf_free(&report);
 }
 
 /* ---- Opening ---- */
@@ -637,11 +613,12 @@ static void test_check(void **state)
     static const struct {
         const char *sql, *found;
     } DAMAGE[] = {
-        {"UPDATE kv_usage SET records = records + 1 WHERE guild_id = 1", "kv_usage says 34 of"},
-        {"UPDATE kv_usage SET bytes = bytes - 1 WHERE guild_id = 2", "guild 2 has 33 records"},
-        {"DELETE FROM kv_scope WHERE key = 'key 5'", "and its row says"},
-        {"UPDATE kv_scope SET id = 9999 WHERE key = 'key 5'", "kv_scope names record 9999"},
-        {"UPDATE template_guilds SET bytes = 0", "guild 42 has"},
+        {"UPDATE kv_usage SET records = records + 1 WHERE guild_id = 1",
+         "its usage says 34 records"},
+        {"UPDATE kv_usage SET bytes = bytes - 1 WHERE guild_id = 2", "guild 2: its usage says"},
+        {"DELETE FROM kv_scope WHERE key = 'key 5'", "is not found by all of its scopes"},
+        {"UPDATE kv_scope SET id = 9999 WHERE key = 'key 5'", "a scope names record 9999"},
+        {"UPDATE template_guilds SET bytes = 0", "guild 42: its templates take"},
         {"DELETE FROM template_contents", "has no content"},
         {"DELETE FROM template_versions", "has no version 1"},
     };
