@@ -48,16 +48,6 @@ return true
 
 
 class StoreServer(http_run.Server):
-    """A server on a store of the test's, with templates of the test's."""
-
-    def __init__(self, program, store, files, *options):
-        self.files = files
-        super().__init__(program, ("--store", store, "--no-samples", *options))
-
-    def write_all(self):
-        for name, text in self.files.items():
-            self.write(name, text)
-
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
@@ -73,10 +63,19 @@ class Bench:
         self.folder = tempfile.mkdtemp(prefix="store-")
         self.path = os.path.join(self.folder, "store.db")
 
-    def serve(self, files, *options):
-        server = StoreServer(self.program, self.path, files, *options)
-        server.write_all()
-        return server
+    def save(self, files):
+        """Files of templates of every guild."""
+        folder = os.path.join(self.folder, "templates")
+        os.makedirs(folder, exist_ok=True)
+        for name, text in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+        for name in files:
+            if name.endswith(".luau"):
+                self.command("templates", "save", os.path.join(folder, name))
+
+    def serve(self, *options):
+        return StoreServer(self.program, ("--store", self.path, "--no-samples", *options))
 
     def command(self, *words, status=0):
         done = subprocess.run([self.program, *words, "--store", self.path], capture_output=True, text=True,
@@ -101,9 +100,10 @@ def check_kill_expiries(bench):
     """Expiries that fall due while the server is killed again and again: none is lost, and who is told
     twice sees the same event id."""
     files = {"arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])}
+    bench.save(files)
     armed, guilds = set(), [str(i << 22) for i in range(1, 5)]
     for number in range(ROUNDS):
-        server = bench.serve(files)
+        server = bench.serve()
         try:
             for guild in guilds:
                 name = f"r{number}-{guild}"
@@ -115,7 +115,7 @@ def check_kill_expiries(bench):
             server.kill()
     told = collections.defaultdict(set)
     tellings = 0
-    server = bench.serve(files)
+    server = bench.serve()
     try:
         until = time.monotonic() + 60 * FACTOR
         while True:
@@ -138,7 +138,8 @@ def check_kill_expiries(bench):
 
 def check_told_once(bench):
     """While the server lives, each expiry is told exactly once."""
-    server = bench.serve({"arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])})
+    bench.save({"arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])})
+    server = bench.serve()
     try:
         for guild in ("1", "2", "3"):
             server.execute("arm", guild, {"name": "k", "count": 200, "at": time.time() - 3})
@@ -170,11 +171,11 @@ def write_until(server, guild, acknowledged, stop):
 
 def check_kill_writes(bench):
     """What a template was told is written is there after kill -9."""
-    files = {"set.luau": SET}
+    bench.save({"set.luau": SET})
     total = 0
     for _ in range(ROUNDS):
         acknowledged, stop = {}, threading.Event()
-        server = bench.serve(files)
+        server = bench.serve()
         threads = [threading.Thread(target=write_until, args=(server, str(i), acknowledged, stop))
                    for i in range(1, 7)]
         for thread in threads:
@@ -201,11 +202,11 @@ def check_resume_and_startup(bench):
 local event, ctx = ...
 ctx.KV:set(`{event.name} {event.data.key or event.data.reason}`, event.base_name, {"seen"})
 """
-    files = {
+    bench.save({
         "keep.luau": 'local _, ctx = ... ctx.KV:set("kept", 1, {"r"}, nil, true) return true',
         "note.luau": note,
         "note.json": meta(["KeyResume[r]", "OnStartup"]),
-    }
+    })
 
     def wait_for(keys):
         until = time.monotonic() + 30 * FACTOR
@@ -213,7 +214,7 @@ ctx.KV:set(`{event.name} {event.data.key or event.data.reason}`, event.base_name
             expect(time.monotonic() < until, f"{bench.find('7', 'seen')}, expected {keys}")
             time.sleep(0.05)
 
-    server = bench.serve(files)
+    server = bench.serve()
     try:
         expect(server.execute("keep", "7")[0] == 200, "keep")
         wait_for({"OnStartup first run"})
@@ -224,7 +225,7 @@ ctx.KV:set(`{event.name} {event.data.key or event.data.reason}`, event.base_name
         bench.command("kv", "delete", "KeyResume kept", "--guild", "7", "--scope", "seen")
     finally:
         server.stop()
-    server = bench.serve(files)
+    server = bench.serve()
     try:
         wait_for({"KeyResume kept"}) # nobody asked for anything
     finally:
@@ -257,7 +258,7 @@ def check_templates(bench):
 
 def check_second_server(bench):
     """Two servers on one store: the second says what is wrong."""
-    server = bench.serve({})
+    server = bench.serve()
     try:
         done = subprocess.run([bench.program, "serve", "--store", bench.path, "--port", "0"], capture_output=True,
                               text=True, timeout=60 * FACTOR, check=False)
