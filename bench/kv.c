@@ -154,8 +154,8 @@ static void measure(Bench *b, KhronosTemplate *t, const char *what)
     }
     double took_s = (double)(clock_monotonic_ns() - began_ns) / 1e9;
     store_stats(b->store, &after);
-    qsort(p50, GUILDS_MAX, sizeof(*p50), by_value);
-    qsort(p99, GUILDS_MAX, sizeof(*p99), by_value);
+    qsort(p50, (size_t)b->guilds, sizeof(*p50), by_value);
+    qsort(p99, (size_t)b->guilds, sizeof(*p99), by_value);
     double writes = (double)(after.writes - before.writes);
     double commits = (double)(after.commits - before.commits);
     printf("%-5s %3d guilds x %2d threads: %8.0f calls a second, 50%% %7.2f ms, 99%% %7.2f ms "
