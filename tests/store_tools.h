@@ -227,4 +227,44 @@ TOOL void pause_ms(int ms)
     nanosleep(&time, NULL);
 }
 
+/* ---- For cmocka, which is included before -----------------------------------------------------
+ */
+
+TOOL int set_up(void **state)
+{
+    Folder *f = calloc(1, sizeof(*f));
+    folder_make(f);
+    *state = f;
+    return 0;
+}
+
+TOOL int tear_down(void **state)
+{
+    folder_remove(*state);
+    free(*state);
+    return 0;
+}
+
+TOOL void assert_sound(Store *store)
+{
+    Strbuf report = STRBUF_INIT;
+    if (!store_check(store, &report))
+        fail_msg("%s", strbuf_cstr(&report));
+    strbuf_free(&report);
+}
+
+TOOL void assert_holds(Store *store, uint64_t guild_id, const char *key, const char *expected)
+{
+    char value[64];
+    assert_int_equal(kv_get(store, guild_id, key, value, sizeof(value)), STORE_OK);
+    if (strcmp(value, expected) != 0)
+        fail_msg("%s is %s instead of %s", key, value, expected);
+}
+
+TOOL void assert_status(StoreStatus status, StoreStatus expected)
+{
+    if (status != expected)
+        fail_msg("%s instead of %s", store_status_name(status), store_status_name(expected));
+}
+
 #endif

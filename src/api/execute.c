@@ -193,7 +193,7 @@ static KhronosTemplate *take_found(ApiCall *call, TemplateLookup *lookup)
     else if (lookup->count == 0)
         call_fail_dispatch(call, DISPATCH_NOT_FOUND, 0, NULL);
     else
-        t = template_retain(lookup->found[0]);
+        t = lookup->found[--lookup->count];
     template_lookup_free(lookup);
     return t;
 }
@@ -215,8 +215,9 @@ static void on_found(TemplateLookup *lookup)
 {
     ApiCall *call = lookup->userdata;
     if (!lookup->failed && lookup->count > 0) {
-        begin_late(call, template_retain(lookup->found[0]));
+        KhronosTemplate *t = lookup->found[--lookup->count];
         template_lookup_free(lookup);
+        begin_late(call, t);
     } else {
         if (call_claim(call)) {
             take_found(call, lookup);

@@ -167,14 +167,17 @@ static const struct {
     {"setexpirybyid", STORE_KV_SETEXPIRY, true, kv_push_existed},
 };
 
-/* Arguments: the KV, key and scopes or else an id, then what the operation wants. Upvalue 1: the
- * index of the method. */
+/* Upvalue 1: the index of the method. Arguments: the KV, then
+ *     key, scopes           or    id
+ *     key, scopes, expires_at     id, expires_at             setexpiry
+ *     key, value, scopes, ...     id, value, ...             set; then expires_at, resume */
 static int kv_operation(lua_State *L)
 {
     int method = (int)lua_tonumber(L, lua_upvalueindex(1));
     const Holder *kv = holder_check(L, KHRONOS_TAG_KV, "ctx.KV", METHODS[method].name);
+    bool sets = METHODS[method].kind == STORE_KV_SET;
     KvDraft draft;
-    int rest = 3;
+    int next = sets ? 4 : 3; /* what comes after the key or id, and the value */
     lua_settop(L, 6);
     memset(&draft, 0, sizeof(draft));
     draft.op.kind = METHODS[method].kind;
@@ -182,19 +185,16 @@ static int kv_operation(lua_State *L)
         kv_read_id(L, 0, 2, &draft);
     } else {
         kv_read_key(L, 0, 2, &draft);
-        draft.op.which.scope_count = kv_read_scopes(L, 0, 3, draft.scopes);
-        rest = 4;
+        draft.op.which.scope_count = kv_read_scopes(L, 0, next++, draft.scopes);
     }
     kv_require(L, kv, 0, &draft);
-    Strbuf *scratch = NULL;
-    if (draft.op.kind == STORE_KV_SETEXPIRY) {
-        kv_read_expires(L, 0, rest, &draft);
-    } else if (draft.op.kind == STORE_KV_SET) {
-        kv_read_expires(L, 0, rest + 1, &draft);
-        kv_read_resume(L, 0, rest + 2, &draft);
-        scratch = khronos_scratch(L);
-        kv_read_value(L, 0, rest, scratch, &draft);
-    }
+    if (sets || draft.op.kind == STORE_KV_SETEXPIRY)
+        kv_read_expires(L, 0, next++, &draft);
+    if (!sets)
+        return kv_submit(L, kv, &draft, 1, NULL, METHODS[method].results);
+    kv_read_resume(L, 0, next, &draft);
+    Strbuf *scratch = khronos_scratch(L);
+    kv_read_value(L, 0, 3, scratch, &draft);
     return kv_submit(L, kv, &draft, 1, scratch, METHODS[method].results);
 }
 

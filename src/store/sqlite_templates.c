@@ -446,7 +446,7 @@ static bool prepare_files(StoreRequest *request, Save *save)
         save->own_bytes += (int64_t)file->path.length + ROW_BYTES;
         if (!EVP_Digest(file->source.data, file->source.length, file->hash, NULL, EVP_sha256(),
                         NULL)) {
-            store_request_fail(request, STORE_INTERNAL, "SHA-256 cannot be had");
+            store_request_fail(request, STORE_NO_MEMORY, NULL); /* what else could fail there */
             return false;
         }
     }

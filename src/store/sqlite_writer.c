@@ -157,19 +157,22 @@ static bool be_ready(SqliteStore *store, StoreRequest *first, StoreRequest *end)
 /* ---- A transaction ----------------------------------------------------------------------------
  */
 
-static void perform_apart(SqliteConnection *c, StoreRequest *request)
+/* False: what it did could not be taken back alone; the whole transaction must be. */
+static bool perform_apart(SqliteConnection *c, StoreRequest *request)
 {
     int code = sqlite_control(c, "SAVEPOINT request", NULL);
     if (code != SQLITE_OK) {
         sqlite_fail(c, request, code);
-        return;
+        return !sqlite3_get_autocommit(c->db);
     }
     sqlite_perform(c, request);
-    if (request->status != STORE_OK && sqlite_control(c, "ROLLBACK TO request", NULL) != SQLITE_OK)
-        return; /* the transaction is gone, or will fail to commit */
-    code = sqlite_control(c, "RELEASE request", NULL);
+    if (request->status != STORE_OK)
+        code = sqlite_control(c, "ROLLBACK TO request", NULL);
+    if (code == SQLITE_OK)
+        code = sqlite_control(c, "RELEASE request", NULL);
     if (code != SQLITE_OK && request->status == STORE_OK)
         sqlite_fail(c, request, code);
+    return code == SQLITE_OK && !sqlite3_get_autocommit(c->db);
 }
 
 static void roll_back(SqliteConnection *c)
@@ -212,10 +215,8 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
     c->due_ms = STORE_NO_TIME;
     bool any = false;
     for (StoreRequest *request = first; request != end; request = request->queue_next) {
-        perform_apart(c, request);
-        if (sqlite3_get_autocommit(c->db) || request->status == STORE_DISK_FULL) {
-            if (request->status == STORE_OK)
-                store_request_fail(request, STORE_INTERNAL, "the store lost a transaction");
+        bool apart = perform_apart(c, request);
+        if (!apart || request->status == STORE_DISK_FULL) {
             roll_back(c);
             return TRANSACTION_LOST;
         }

@@ -128,7 +128,6 @@ static Round *new_round_locked(Lifecycle *l, uint64_t guild_id)
     Round *round = l->rounds.count < ROUNDS_MAX ? calloc(1, sizeof(*round)) : NULL;
     if (!round || !idmap_put(&l->rounds, guild_id, round)) {
         free(round);
-        l->dropped++;
         return NULL;
     }
     round->lifecycle = l;
@@ -149,6 +148,8 @@ void lifecycle_state(Lifecycle *l, VmHandle vm, VmState state, VmBrokenReason re
         round_begin(round, true, reason, keys);
         if (l->sweep.active && l->sweep.seen.count < SEEN_MAX) /* else it is told twice */
             idmap_put(&l->sweep.seen, vm.guild_id, l);
+    } else {
+        l->dropped += !l->stopping;
     }
     if (round)
         make_ready_locked(l, round);
@@ -342,6 +343,10 @@ static void read_page(Lifecycle *l, Round *round)
 /* One step, under the lock but for calls to others. */
 static void step(Lifecycle *l, Round *round)
 {
+    if (round->dropped) {
+        store_request_free(round->page);
+        round->page = NULL;
+    }
     round_advance(round);
     if (round_is_over(round)) {
         forget_locked(l, round);
@@ -407,25 +412,31 @@ static void read_guilds(Lifecycle *l)
     pthread_mutex_lock(&l->lock);
 }
 
-static void sweep_guild(Lifecycle *l, uint64_t guild_id)
+/* False: no memory. */
+static bool sweep_guild(Lifecycle *l, uint64_t guild_id)
 {
     if (idmap_get(&l->sweep.seen, guild_id) || idmap_get(&l->rounds, guild_id))
-        return;
+        return true;
     Round *round = new_round_locked(l, guild_id);
     if (!round)
-        return;
+        return false;
     round_begin(round, false, VM_NOT_BROKEN, true);
     make_ready_locked(l, round);
+    return true;
 }
 
 static void sweep_page(Lifecycle *l)
 {
     Sweep *sweep = &l->sweep;
     StoreRequest *page = sweep->page;
-    while (sweep->at < page->guild_count && l->rounds.count < SWEPT_MAX)
-        sweep_guild(l, page->guild_ids[sweep->at++]);
-    if (sweep->at < page->guild_count)
-        return;
+    for (; sweep->at < page->guild_count; sweep->at++) {
+        if (l->rounds.count >= SWEPT_MAX)
+            return;
+        if (!sweep_guild(l, page->guild_ids[sweep->at])) {
+            put_off_sweep(sweep, STORE_NO_MEMORY);
+            return;
+        }
+    }
     if (page->status == STORE_SHUTTING_DOWN || (page->status == STORE_OK && page->next_id == 0))
         end_sweep(sweep);
     else if (page->status != STORE_OK)
@@ -445,7 +456,7 @@ static uint64_t sweep_ms(const Lifecycle *l)
     const Sweep *sweep = &l->sweep;
     if (!sweep->started || !sweep->active || sweep->reading || l->rounds.count >= SWEPT_MAX)
         return UINT64_MAX;
-    return sweep->page ? 0 : sweep->sleep_ms;
+    return sweep->sleep_ms;
 }
 
 static void sweep_step(Lifecycle *l)

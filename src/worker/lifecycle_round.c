@@ -34,15 +34,15 @@ void round_begin(Round *round, bool startup, VmBrokenReason reason, bool keys)
 
 bool round_is_over(const Round *round)
 {
-    return round->dropped
-               ? round->under_way == 0 && !round->reading
-               : !round->startup_due && !round->keys_due && round->again.count == 0 &&
-                     round->under_way == 0 && !round->reading && !round->page && !round->remade;
+    if (round->under_way > 0 || round->reading || round->page)
+        return false;
+    return round->dropped ||
+           (!round->startup_due && !round->keys_due && round->again.count == 0 && !round->remade);
 }
 
 void round_remade(Round *round, VmBrokenReason reason, bool keys)
 {
-    if (!round->begun || (round_is_over(round) && !round->dropped)) {
+    if (!round->begun || round_is_over(round)) {
         round_begin(round, true, reason, keys);
         return;
     }

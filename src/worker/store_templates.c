@@ -328,7 +328,8 @@ static bool begin_load_locked(StoreTemplates *s, Guild *guild, Load **list)
     load->templates = s;
     load->guild = guild;
     load->epoch = s->epoch;
-    load->next = *list;
+    while (*list)
+        list = &(*list)->next;
     *list = load;
     guild->load = load;
     s->loads++;

@@ -5,8 +5,16 @@ printed become TIME."""
 import json
 import os
 import re
+import signal
 import sqlite3
+import subprocess
 import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+FACTOR = float(os.environ.get("TIME_FACTOR", "1"))
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
@@ -309,6 +317,93 @@ def check_paths_stay_below(session):
         status, _, err = session.do("templates", "show", "big", "--out", "copy")
         if status != 1 or "would not be below copy" not in err or os.path.exists(session.path("copy")):
             problems.append(f"{path}: {status} {err}")
+    return problems
+
+
+class Server:
+    """A server on the session's store."""
+
+    def __init__(self, session, store):
+        self.process = subprocess.Popen([session.program, "serve", "--store", store, "--port", "0", "--no-samples"],
+                                        cwd=session.folder, env=session.environment, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        # Whatever goes wrong, the test ends.
+        self.guard = threading.Timer(120 * FACTOR, self.process.kill)
+        self.guard.start()
+        line = self.process.stdout.readline().decode()
+        found = re.search(r"http://\S+", line)
+        self.url = found.group(0) if found else None
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.stdout.read()
+        status = self.process.wait()
+        self.guard.cancel()
+        self.process.stdout.close()
+        return status
+
+    def execute(self, template):
+        body = {"template": template, "event": {"name": "X"}, "context": {"guild_id": "1"}}
+        request = urllib.request.Request(self.url + "/execute", json.dumps(body).encode(),
+                                         {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60 * FACTOR) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
+
+    def wait_for(self, template, part):
+        """Until what the template returns has this in it."""
+        until = time.monotonic() + 60 * FACTOR
+        answer = self.execute(template)
+        while part not in answer and time.monotonic() < until:
+            time.sleep(0.05)
+            answer = self.execute(template)
+        return [] if part in answer else [f"{template}: {answer}"]
+
+
+def check_beside_a_server(session):
+    """A running server sees what the commands change, keeps a second one out, and is in nobody's way."""
+    server = Server(session, "worker.db")
+    if not server.url:
+        server.stop()
+        return ["the server did not start"]
+    store = ["--store", "worker.db"]
+    problems = play_quiet(session, [
+        (["templates", "list", *store], 0, "no templates\n"),
+        (["templates", "save", "hi.luau", *store], 0, "hi is at version 1\n"),
+    ])
+    problems += server.wait_for("hi", '"hi"')
+    with open(session.path("hi.luau"), "w", encoding="utf-8") as file:
+        file.write('return "changed"\n')
+    problems += play_quiet(session, [(["templates", "save", "hi.luau", *store], 0, "hi is at version 2\n")])
+    problems += server.wait_for("hi", '"changed"')
+    problems += play_quiet(session, [
+        (["templates", "activate", "hi", "1", *store], 0, "hi is at version 1\n"),
+        (["kv", "set", "a", "1", *KV, *store], 0, "a is made, id 1\n"),
+        (["kv", "get", "a", *KV, *store], 0, "1\n"),
+        (["store", "backup", "copy.db", *store], 0, None),
+        (["store", "check", *store], 0, None),
+    ])
+    problems += server.wait_for("hi", '"hi"')
+    status, _, err = session.do("serve", "--port", "0", *store)
+    if status != 1 or f"another server has it open (process {server.process.pid})" not in err:
+        problems.append(f"a second server: {status} {err}")
+    if server.stop() != 0:
+        problems.append("the server did not end well")
+    return problems + play_quiet(session, [
+        (["store", "check", *store], 0, None),
+        (["templates", "show", "hi", "--store", "copy.db"], 0, None),
+    ])
+
+
+def play_quiet(session, steps):
+    """Arguments, exit status, and output unless it does not matter."""
+    problems = []
+    for arguments, expected, output in steps:
+        status, out, err = session.do(*arguments)
+        if status != expected or (output is not None and out != output):
+            problems.append(f"{' '.join(arguments)}: {status} {out} {err}")
     return problems
 
 

@@ -787,7 +787,7 @@ def check_refused_starts(program):
                           (["--listen", "nonsense"], "no IPv4 or IPv6"),
                           (["--templates", "/nowhere"], "No such file"),
                           (["--port", "99999"], "--port: expected")):
-        done = subprocess.run([program, "serve", "--port", "0", *options], stdin=subprocess.DEVNULL,
+        done = subprocess.run([program, "serve", "--port", "0", "--templates", "templates", *options], stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30 * FACTOR, cwd=HERE)
         expect(done.returncode != 0 and text in done.stderr.decode(), f"{options}: {done.stderr}")
 

@@ -20,8 +20,9 @@ struct StoreHost {
     bool (*serve)(StoreHost *host, StoreCall *call);
     StoreCall *held[16];
     int held_count;
-    int calls; /* that were made */
-    int testmode;
+    int calls;            /* that were made */
+    int testmode;         /* of VMs to come */
+    int mood;             /* for serve: the test's own */
     KhronosStatus status; /* of the last run */
     Strbuf text;          /* its result as JSON, or its error */
 };

@@ -74,7 +74,7 @@ static void test_fields(void **state)
          "greeter,7,greets people,true"},
         {"table.concat(ctx.data.events, ' '), table.concat(ctx.data.capabilities, ' ')",
          "MESSAGE_CREATE KeyExpiry[a],kv:* log:write discord:send"},
-        {"ctx.KV, ctx.Templates, ctx.Nothing", "KV,Templates,nil"},
+        {"ctx.KV, ctx.Templates", "KV,Templates"},
         {"local s = ctx.store s.n = (s.n or 0) + 1 return ctx.store == s, ctx.store.n", "true,1"},
         {"local s = ctx.store s.n += 1 return s.n", "2"},
         {"ctx == ctx, ctx:withlimits{capabilities = {}} == ctx", "true,false"},

@@ -618,18 +618,12 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),
-        cmocka_unit_test(test_each_waits),
-        cmocka_unit_test(test_long_queue),
-        cmocka_unit_test(test_copies),
-        cmocka_unit_test(test_nothing_found),
-        cmocka_unit_test(test_duplicates),
-        cmocka_unit_test(test_again),
-        cmocka_unit_test(test_failure),
-        cmocka_unit_test(test_patience),
-        cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_stop_between),
-        cmocka_unit_test(test_results_are_judged),
+        cmocka_unit_test(test_order),         cmocka_unit_test(test_each_waits),
+        cmocka_unit_test(test_long_queue),    cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_nothing_found), cmocka_unit_test(test_duplicates),
+        cmocka_unit_test(test_again),         cmocka_unit_test(test_failure),
+        cmocka_unit_test(test_patience),      cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_stop_between),  cmocka_unit_test(test_results_are_judged),
         cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests_name("dispatcher-late", tests, NULL, NULL);

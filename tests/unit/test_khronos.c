@@ -290,9 +290,9 @@ static void test_context(void **state)
     expect_result(
         b,
         "local _, c = ... return c.guild_id, c.template_name, c.template_version, "
-        "c.execution_id, c.memory_limit, c.Nothing, tostring(c), typeof(c)",
+        "c.execution_id, c.memory_limit, tostring(c.KV), tostring(c), typeof(c)",
         NULL,
-        "[\"42\",\"test\",1,\"run-1\",20971520,null,\"TemplateContext\",\"TemplateContext\"]");
+        "[\"42\",\"test\",1,\"run-1\",20971520,\"KV\",\"TemplateContext\",\"TemplateContext\"]");
     expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL,
                   "1");
     expect_result(b, "local _, c = ... c.store.n = (c.store.n or 0) + 1 return c.store.n", NULL,

@@ -59,9 +59,11 @@ static void test_records(void **state)
          "[\"k\",[\"a\",\"b\"],5,true,true,\"1970-01-01T00:16:40Z\",\"1970-01-01T00:16:40Z\",null,"
          "false,true]"},
         {"return kv:getrecord('k', {'a'}).resume, kv:set('k', 6, {'a', 'b'}, nil, false).exists, "
-         "kv:getrecord('k', {'a'}).resume", "[true,true,false]"},
+         "kv:getrecord('k', {'a'}).resume",
+         "[true,true,false]"},
         {"local a = kv local b = ctx.KV local c = require('@antiraid/kv').new(ctx) "
-         "return a:get('k', {'a'}), b:get('k', {'a'}), (c:get('k', {'a'}))", "[6,6,6]"},
+         "return a:get('k', {'a'}), b:get('k', {'a'}), (c:get('k', {'a'}))",
+         "[6,6,6]"},
         {"return typeof(kv), tostring(kv), getmetatable(kv)",
          "[\"KV\",\"KV\",\"The metatable is locked\"]"},
     };
@@ -108,15 +110,18 @@ static void test_expiry(void **state)
         {"kv:set('k', 2, {'a'}) return kv:getrecord('k', {'a'}).expires_at",
          "\"1970-01-01T00:20:34.5Z\""},
         {"local at = kv:getrecord('k', {'a'}).expires_at kv:set('l', 2, {'a'}, at) "
-         "return kv:getrecord('l', {'a'}).expires_at == at", "true"},
+         "return kv:getrecord('l', {'a'}).expires_at == at",
+         "true"},
         {"kv:set('k', 2, {'a'}, '2030-01-02T03:04:05+01:00') "
-         "return kv:getrecord('k', {'a'}).expires_at", "\"2030-01-02T02:04:05Z\""},
+         "return kv:getrecord('k', {'a'}).expires_at",
+         "\"2030-01-02T02:04:05Z\""},
         {"kv:set('k', 2, {'a'}, interop.null) return kv:getrecord('k', {'a'}).expires_at", "null"},
         {"return kv:setexpiry('k', {'a'}, 3000), kv:getrecord('k', {'a'}).expires_at",
          "[true,\"1970-01-01T00:50:00Z\"]"},
         {"return kv:setexpiry('k', {'a'}), kv:getrecord('k', {'a'}).expires_at", "[true,null]"},
         {"kv:setexpiry('k', {'a'}, 3000) return kv:setexpiry('k', {'a'}, interop.null), "
-         "kv:getrecord('k', {'a'}).expires_at", "[true,null]"},
+         "kv:getrecord('k', {'a'}).expires_at",
+         "[true,null]"},
         {"return kv:setexpiry('none', {'a'}, 3000)", "false"},
     };
     static const Case errors[] = {
@@ -151,7 +156,8 @@ static void test_pages(void **state)
         {"local seen, after, pages = {}, nil, 0 repeat local list, next = "
          "kv:find('%', {'a'}, {after = after, limit = 3}) pages += 1 "
          "for _, r in list do table.insert(seen, r.value) end after = next until not next "
-         "return table.concat(seen, ' '), pages >= 3", "[\"1 2 3 4 5 6 7 0\",true]"},
+         "return table.concat(seen, ' '), pages >= 3",
+         "[\"1 2 3 4 5 6 7 0\",true]"},
     };
     static const Case errors[] = {
         {"kv:find('', {'a'})", "invalid 'pattern': 1 to 1024 bytes expected, got 0"},
@@ -169,7 +175,7 @@ static void test_pages(void **state)
         {"kv:find('x', {'a'}, {5})", "only 'after' and 'limit' are known"},
         {"kv:find('x', {'a'}, {after = 5})", "invalid 'after'"},
         {"kv:find('x', {'a'}, {after = ('x'):rep(2000)})", "invalid 'after': 1 to 1024 bytes"},
-        {"kv:find('x', {'a'}, {after = 'nonsense'})", "t:1: "},
+        {"kv:find('x', {'a'}, {after = 'nonsense'})", "init.luau:1: "},
         {"kv:keys('a')", "invalid 'scopes': a list of 1 to 32 strings expected, got string"},
         {"kv:list_scopes('a')", "invalid 'options'"},
     };
@@ -189,28 +195,35 @@ static void test_values(void **state)
          "return type(w), buffer.tostring(w) == '\\0\\255abc', buffer.len(w)",
          "[\"buffer\",true,5]"},
         {"local v = {b = buffer.create(0), c = {buffer.fromstring('x')}} " ROUND
-         "return buffer.len(w.b), buffer.tostring(w.c[1])", "[0,\"x\"]"},
+         "return buffer.len(w.b), buffer.tostring(w.c[1])",
+         "[0,\"x\"]"},
         {"local v = buffer.create(150000) buffer.writeu32(v, 149996, 0xDEADBEEF) " ROUND
          "return buffer.len(w), buffer.readu32(w, 149996) == 0xDEADBEEF, buffer.readu8(w, 7)",
          "[150000,true,0]"},
         {"local v = {['$buffer'] = 'YWJj'} " ROUND
-         "return type(w), w['$buffer'], next(w, '$buffer')", "[\"table\",\"YWJj\",null]"},
+         "return type(w), w['$buffer'], next(w, '$buffer')",
+         "[\"table\",\"YWJj\",null]"},
         {"local v = {['$buffer'] = 5, ['$$buffer'] = 'x', ['$$$buffer'] = 1, ['$buffe'] = 2, "
          "['$$bufferx'] = 3} " ROUND "return w",
-         "{\"$$$buffer\":1,\"$$bufferx\":3,\"$$buffer\":\"x\",\"$buffer\":5,\"$buffe\":2}"},
+         "{\"$buffe\":2,\"$buffer\":5,\"$$$buffer\":1,\"$$bufferx\":3,\"$$buffer\":\"x\"}"},
         {"local v = {['$buffer'] = buffer.fromstring('in')} " ROUND
-         "return type(w), buffer.tostring(w['$buffer'])", "[\"table\",\"in\"]"},
+         "return type(w), buffer.tostring(w['$buffer'])",
+         "[\"table\",\"in\"]"},
         {"local v = {1, interop.null, {}, interop.array(), 'é', 1e300, -0.5, 2^53} " ROUND
-         "return w", "[1,null,{},[],\"é\",1e300,-0.5,9007199254740992]"},
+         "return w",
+         "[1,null,{},[],\"é\",1e300,-0.5,9007199254740992]"},
         {"local x = require('@antiraid/typesext') local v = {x.U64('18446744073709551615')} " ROUND
-         "return typeof(w[1]), tostring(w[1])", "[\"U64\",\"18446744073709551615\"]"},
+         "return typeof(w[1]), tostring(w[1])",
+         "[\"U64\",\"18446744073709551615\"]"},
         {"local v = setmetatable({a = 1}, {__index = error, __iter = error, __len = error}) " ROUND
-         "return w", "{\"a\":1}"},
+         "return w",
+         "{\"a\":1}"},
         {"local v = {created = kv:getrecord('v', {'a'}).created_at} " ROUND "return w",
          "{\"created\":\"1970-01-01T00:16:40Z\"}"},
     };
     static const Case errors[] = {
-        {"kv:set('k', print, {'a'})", "t:1: invalid 'value': value: a function has no JSON form"},
+        {"kv:set('k', print, {'a'})",
+         "init.luau:1: invalid 'value': value: a function has no JSON form"},
         {"kv:set('k', {x = {0/0}}, {'a'})", "invalid 'value': value.x[1]: NaN"},
         {"kv:set('k', '\\255', {'a'})", "invalid 'value': value: invalid UTF-8"},
         {"local t = {} t.t = t kv:set('k', t, {'a'})", "nested more than 64 deep"},
@@ -228,9 +241,11 @@ static void test_values(void **state)
     for (size_t i = 0; i + 1 < BASE_ARRAY_COUNT(errors); i++)
         host_fails(host, errors[i].source, errors[i].want);
     host_expect(host, "kv:set('k', ('x'):rep(262142), {'a'}) return #kv:get('k', {'a'})", "262142");
-    host_expect(host, "local t = buffer.create(1) for i = 1, 63 do t = {t} end "
-                      "kv:set('k', t, {'a'}) t = kv:get('k', {'a'}) for i = 1, 63 do t = t[1] end "
-                      "return type(t)", "\"buffer\"");
+    host_expect(host,
+                "local t = buffer.create(1) for i = 1, 63 do t = {t} end "
+                "kv:set('k', t, {'a'}) t = kv:get('k', {'a'}) for i = 1, 63 do t = t[1] end "
+                "return type(t)",
+                "\"buffer\"");
 }
 
 /* What others wrote under the reserved name is read as it is, unless it is a buffer. */
@@ -260,7 +275,8 @@ static void test_foreign_buffers(void **state)
         host_expect(host,
                     "local function plain(v) if type(v) == 'buffer' then return buffer.tostring(v) "
                     "end if type(v) == 'table' then for k, x in v do v[k] = plain(x) end end "
-                    "return v end return plain(kv:get('f', {'a'}))", cases[i].want);
+                    "return v end return plain(kv:get('f', {'a'}))",
+                    cases[i].want);
     }
 }
 
@@ -270,7 +286,7 @@ static void test_foreign_buffers(void **state)
 static void test_arguments(void **state)
 {
     static const Case errors[] = {
-        {"kv:get()", "t:1: invalid 'key': a string of 1 to 512 bytes expected, got nil"},
+        {"kv:get()", "init.luau:1: invalid 'key': a string of 1 to 512 bytes expected, got nil"},
         {"kv:get(5, {'a'})", "invalid 'key': a string of 1 to 512 bytes expected, got number"},
         {"kv:get('', {'a'})", "invalid 'key': 1 to 512 bytes expected, got 0"},
         {"kv:get(('x'):rep(513), {'a'})", "invalid 'key': 1 to 512 bytes expected, got 513"},
@@ -306,83 +322,89 @@ static void test_arguments(void **state)
     StoreHost *host = *state;
     FAILS(host, errors);
     assert_int_equal(host->calls, 1); /* the one that is fine */
-    host_expect(host, "local key, scope = ('k'):rep(512), ('s'):rep(64) "
-                      "kv:set(key, 1, table.create(32, scope)) return kv:get(key, {scope})",
+    host_expect(host,
+                "local key, scope = ('k'):rep(512), ('s'):rep(64) "
+                "kv:set(key, 1, table.create(32, scope)) return kv:get(key, {scope})",
                 "[1,true]");
-    host_expect(host, "local s = {} for i = 1, 32 do s[i] = 's' .. i end kv:set('k', 1, s) "
-                      "return #kv:getrecord('k', s).scopes", "32");
+    host_expect(host,
+                "local s = {} for i = 1, 32 do s[i] = 's' .. i end kv:set('k', 1, s) "
+                "return #kv:getrecord('k', s).scopes",
+                "32");
 }
 
 /* ---- Capabilities -----------------------------------------------------------------------------
  */
 
+static const struct {
+    const char *capabilities, *source, *needed; /* NULL: it is allowed */
+} GRANTS[] = {
+    {"kv:get", "kv:get('k', {'a'})", NULL},
+    {"kv:*", "kv:set('k', 1, {'a'})", NULL},
+    {"kv:*", "kv:find('k', {'a[b]:c'})", NULL},
+    {"kv[a]:get", "kv:get('k', {'a'})", NULL},
+    {"kv[a]:* kv[b]:get", "kv:getrecord('k', {'b', 'a'})", NULL},
+    {"kv.meta:keys", "kv:keys({'a'})", NULL},
+    {"kv.meta[a]:keys", "kv:keys({'a'})", NULL},
+    {"kv.meta:list_scopes", "kv:list_scopes()", NULL},
+    {"kv.meta:id_ops kv:get", "kv:getbyid('1')", NULL},
+    {"kv[a]:find", "kv:find('%', {'a'})", NULL},
+    {"", "kv:get('k', {'a'})", "this call needs the capability 'kv:get' or 'kv[a]:get'"},
+    {"kv:set kv[b]:get other:*", "kv:get('k', {'a'})", "'kv:get' or 'kv[a]:get'"},
+    {"kv[a]:get", "kv:get('k', {'a', 'b'})", "'kv:get' or 'kv[b]:get'"},
+    {"kv[a]:get", "kv:set('k', 1, {'a'})", "'kv:set' or 'kv[a]:set'"},
+    {"kv:get", "kv:exists('k', {'a'})", "'kv:exists'"},
+    {"kv:get", "kv:delete('k', {'a'})", "'kv:delete'"},
+    {"kv:get", "kv:find('k', {'a'})", "'kv:find'"},
+    {"kv:set", "kv:setexpiry('k', {'a'})", "'kv:setexpiry'"},
+    {"kv:set", "kv:getrecord('k', {'a'})", "'kv:get'"},
+    {"kv:*", "kv:keys({'a'})", "'kv.meta:keys' or 'kv.meta[a]:keys'"},
+    {"kv:*", "kv:list_scopes()", "'kv.meta:list_scopes'"},
+    {"kv:*", "kv:getbyid('1')", "this call needs the capability 'kv.meta:id_ops'"},
+    {"kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
+    {"kv.meta:* kv:get", "kv:setbyid('1', 2)", "'kv:set'"},
+    {"kv.meta:* kv:get", "kv:deletebyid('1')", "'kv:delete'"},
+    {"kv.meta:* kv:get", "kv:setexpirybyid('1')", "'kv:setexpiry'"},
+    {"kv[a]:* kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
+    /* Scopes that would move the brackets. */
+    {"kv[a]:*", "kv:get('k', {'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
+    {"kv[a]:get", "kv:get('k', {'a]:get'})", "'kv:get': none names the scope"},
+    {"kv[a:*", "kv:get('k', {'a:b'})", "'kv:get': none names the scope 'a:b'"},
+    {"kv[a[b]]:get", "kv:get('k', {'a[b]'})", "'kv:get': none names the scope 'a[b]'"},
+    {"kv[a]:*", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
+    {"kv[a]:*", "kv:get('k', {'a', 'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
+    {"kv.meta[a]:*", "kv:keys({'a]:x'})", "'kv.meta:keys': none names the scope"},
+    /* In lists, each for itself. */
+    {"kv[a]:get kv[b]:set",
+     "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
+     "scopes = {'b'}}})",
+     NULL},
+    {"kv[a]:get kv[b]:set",
+     "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
+     "scopes = {'a'}}})",
+     "operation 2: this call needs the capability 'kv:set' or 'kv[a]:set'"},
+    {"kv:get", "kv:atomic({{op = 'get', id = '1'}})",
+     "operation 1: this call needs the "
+     "capability 'kv.meta:id_ops'"},
+    /* What was narrowed stays narrowed. */
+    {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:set('k', 1, {'a'})", "'kv:set'"},
+    {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:get('k', {'a'})", NULL},
+    {"*", "ctx:withlimits({capabilities = {}}).KV:get('k', {'a'})", "'kv:get'"},
+};
+
 static void test_capabilities(void **state)
 {
-    static const struct {
-        const char *capabilities, *source, *needed; /* NULL: it is allowed */
-    } cases[] = {
-        {"kv:get", "kv:get('k', {'a'})", NULL},
-        {"kv:*", "kv:set('k', 1, {'a'})", NULL},
-        {"kv:*", "kv:find('k', {'a[b]:c'})", NULL},
-        {"kv[a]:get", "kv:get('k', {'a'})", NULL},
-        {"kv[a]:* kv[b]:get", "kv:getrecord('k', {'b', 'a'})", NULL},
-        {"kv.meta:keys", "kv:keys({'a'})", NULL},
-        {"kv.meta[a]:keys", "kv:keys({'a'})", NULL},
-        {"kv.meta:list_scopes", "kv:list_scopes()", NULL},
-        {"kv.meta:id_ops kv:get", "kv:getbyid('1')", NULL},
-        {"kv[a]:find", "kv:find('%', {'a'})", NULL},
-        {"kv[*]:get", "kv:get('k', {'x'})", "'kv:get' or 'kv[x]:get'"},
-        {"", "kv:get('k', {'a'})", "this call needs the capability 'kv:get' or 'kv[a]:get'"},
-        {"kv:set kv[b]:get other:*", "kv:get('k', {'a'})", "'kv:get' or 'kv[a]:get'"},
-        {"kv[a]:get", "kv:get('k', {'a', 'b'})", "'kv:get' or 'kv[b]:get'"},
-        {"kv[a]:get", "kv:set('k', 1, {'a'})", "'kv:set' or 'kv[a]:set'"},
-        {"kv:get", "kv:exists('k', {'a'})", "'kv:exists'"},
-        {"kv:get", "kv:delete('k', {'a'})", "'kv:delete'"},
-        {"kv:get", "kv:find('k', {'a'})", "'kv:find'"},
-        {"kv:set", "kv:setexpiry('k', {'a'})", "'kv:setexpiry'"},
-        {"kv:set", "kv:getrecord('k', {'a'})", "'kv:get'"},
-        {"kv:*", "kv:keys({'a'})", "'kv.meta:keys' or 'kv.meta[a]:keys'"},
-        {"kv:*", "kv:list_scopes()", "'kv.meta:list_scopes'"},
-        {"kv:*", "kv:getbyid('1')", "this call needs the capability 'kv.meta:id_ops'"},
-        {"kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
-        {"kv.meta:* kv:get", "kv:setbyid('1', 2)", "'kv:set'"},
-        {"kv.meta:* kv:get", "kv:deletebyid('1')", "'kv:delete'"},
-        {"kv.meta:* kv:get", "kv:setexpirybyid('1')", "'kv:setexpiry'"},
-        {"kv[a]:* kv.meta:*", "kv:getbyid('1')", "'kv:get'"},
-        /* Scopes that would move the brackets. */
-        {"kv[a]:*", "kv:get('k', {'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
-        {"kv[a]:get", "kv:get('k', {'a]:get'})", "'kv:get': none names the scope"},
-        {"kv[a:*", "kv:get('k', {'a:b'})", "'kv:get': none names the scope 'a:b'"},
-        {"kv[a[b]]:get", "kv:get('k', {'a[b]'})", "'kv:get': none names the scope 'a[b]'"},
-        {"kv[*]:get", "kv:get('k', {'*'})", "'kv:get': none names the scope '*'"},
-        {"kv[a]:*", "kv:get('k', {'a', 'a]:x'})", "'kv:get': none names the scope 'a]:x'"},
-        {"kv.meta[a]:*", "kv:keys({'a]:x'})", "'kv.meta:keys': none names the scope"},
-        /* In lists, each for itself. */
-        {"kv[a]:get kv[b]:set",
-         "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
-         "scopes = {'b'}}})", NULL},
-        {"kv[a]:get kv[b]:set",
-         "kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'set', key = 'k', "
-         "scopes = {'a'}}})", "operation 2: this call needs the capability 'kv:set' or 'kv[a]:set'"},
-        {"kv:get", "kv:atomic({{op = 'get', id = '1'}})", "operation 1: this call needs the "
-                                                           "capability 'kv.meta:id_ops'"},
-        /* What was narrowed stays narrowed. */
-        {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:set('k', 1, {'a'})", "'kv:set'"},
-        {"kv:*", "ctx:withlimits({capabilities = {'kv:get'}}).KV:get('k', {'a'})", NULL},
-        {"*", "ctx:withlimits({capabilities = {}}).KV:get('k', {'a'})", "'kv:get'"},
-    };
     StoreHost *host = *state;
-    for (size_t i = 0; i < BASE_ARRAY_COUNT(cases); i++) {
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(GRANTS); i++) {
         int before = host->calls;
-        host->capabilities = cases[i].capabilities;
-        if (cases[i].needed) {
-            host_fails(host, cases[i].source, cases[i].needed);
+        host->capabilities = GRANTS[i].capabilities;
+        if (GRANTS[i].needed) {
+            host_fails(host, GRANTS[i].source, GRANTS[i].needed);
             assert_int_equal(host->calls, before); /* refused before any call */
             continue;
         }
-        host_run(host, cases[i].source);
+        host_run(host, GRANTS[i].source);
         if (host->status != KHRONOS_OK)
-            fail_msg("%s with %s: %s", cases[i].source, cases[i].capabilities, host->text.data);
+            fail_msg("%s with %s: %s", GRANTS[i].source, GRANTS[i].capabilities, host->text.data);
         assert_int_equal(host->calls, before + 1);
     }
 }
@@ -408,7 +430,8 @@ static void test_atomic(void **state)
         {"local v = buffer.fromstring('xyz') local r = kv:atomic({{op = 'set', key = 'a', value = v, "
          "scopes = {'s'}}, {op = 'set', key = 'b', value = 'second', scopes = {'s'}}, "
          "{op = 'get', key = 'a', scopes = {'s'}}, {op = 'get', key = 'b', scopes = {'s'}}}) "
-         "return buffer.tostring(r[3].value), r[4].value", "[\"xyz\",\"second\"]"},
+         "return buffer.tostring(r[3].value), r[4].value",
+         "[\"xyz\",\"second\"]"},
         /* All or none. */
         {"local ok, e = pcall(kv.atomic, kv, {{op = 'set', key = 'new', value = 1, scopes = {'s'}}, "
          "{op = 'set', id = '4711', value = 2}}) return ok, e, kv:exists('new', {'s'})",
@@ -447,7 +470,8 @@ static void test_atomic(void **state)
         {"kv:atomic({setmetatable({}, {__index = {op = 'get', key = 'k', scopes = {'a'}}})})",
          "operation 1: invalid 'op'"},
         {"local v = ('x'):rep(262142) local t = {} for i = 1, 64 do t[i] = {op = 'set', key = 'k', "
-         "scopes = {'a'}, value = v} end kv:atomic(t)", "too many bytes"},
+         "scopes = {'a'}, value = v} end kv:atomic(t)",
+         "too many bytes"},
     };
     StoreHost *host = *state;
     EXPECT(host, cases);
@@ -463,15 +487,16 @@ static void test_weak_lists(void **state)
     host->testmode = LUAU_TEST_GC_ALWAYS | LUAU_TEST_STACK_MOVES;
     host_renew(host);
     host_expect(host,
-                "local function weak(t) return setmetatable(t, {__mode = 'kv'}) end "
-                "local t = weak({}) for i = 1, 5 do t[i] = weak({op = 'set', key = 'key ' .. i, "
-                "value = weak({'v' .. i}), scopes = weak({'s' .. i, 'all'})}) end "
-                "local ok, e = pcall(kv.atomic, kv, t) local seen = kv:keys({'all'}) "
-                "return ok or tostring(e):match('operation') or "
-                "tostring(e):match('operations'), #seen == 5 or #seen == 0",
-                "[true,true]");
-    host_expect(host, "kv:set('w', {1}, setmetatable({'a' .. 1}, {__mode = 'v'})) "
-                      "return kv:get('w', {'a1'})", "[[1],true]");
+                "local function weak(t) return setmetatable(t, {__mode = 'kv'}) end local n = 0 "
+                "for i = 1, 5 do local ok, e = pcall(kv.atomic, kv, weak({weak({op = 'set', "
+                "key = 'key ' .. i, value = weak({'v' .. i}), scopes = weak({'s' .. i, 'all'})}), "
+                "{op = 'exists', key = 'key ' .. i, scopes = {'all' .. ''}}})) "
+                "n += ok and 1 or 0 end return #kv:keys({'all'}) == n",
+                "true");
+    host_expect(host,
+                "kv:set('w', {1}, setmetatable({'a' .. 1}, {__mode = 'v'})) "
+                "return kv:get('w', {'a1'})",
+                "[[1],true]");
 }
 
 /* ---- Ends in the middle -----------------------------------------------------------------------
@@ -529,8 +554,10 @@ static void test_end_of_vm(void **state)
 static void test_quota(void **state)
 {
     StoreHost *host = *state;
-    host_expect(host, "local t = {} for i = 1, 20000 do t[i] = {} end kv:set('big', t, {'a'}) "
-                      "return 1", "1");
+    host_expect(host,
+                "local t = {} for i = 1, 20000 do t[i] = {} end kv:set('big', t, {'a'}) "
+                "return 1",
+                "1");
     host->limits.memory_max_bytes = 1 << 20;
     host_renew(host);
     host_run(host, "return #kv:get('big', {'a'})");
@@ -542,15 +569,15 @@ static void test_quota(void **state)
     host_run(host, "return #kv:atomic({{op = 'get', key = 'big', scopes = {'a'}}})");
     assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
     host_renew(host);
-    host_run(host, "kv:set('k', table.create(60000, 1.5), {'a'})");
-    assert_int_not_equal(host->status, KHRONOS_OK);
+    host_run(host, "kv:set('k', table.create(40000, 'not very short'), {'a'})");
+    assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
 }
 
 /* The k-th allocation fails, for every k: the run ends, and nothing is lost or leaks. */
 static void test_no_memory(void **state)
 {
     static const char SCRIPT[] =
-        "kv:set('k', {buffer.create(100), x = {1, 2}, ['$buffer'] = 1}, {'a', 'b'}, 5000) "
+        "kv:set('k', {b = buffer.create(100), x = {1, 2}, ['$buffer'] = 1}, {'a', 'b'}, 5000) "
         "local r = kv:atomic({{op = 'get', key = 'k', scopes = {'a'}}, {op = 'exists', key = 'k', "
         "scopes = {'b'}}}) local list = kv:find('%', {'a'}) "
         "return #list, #kv:keys({'b'}), #kv:list_scopes(), kv:getrecord('k', {'a'}).exists";
@@ -564,8 +591,8 @@ static void test_no_memory(void **state)
         luau_failalloc(host->rt->L, 0);
         host_end(host, x);
         failed = host->status != KHRONOS_OK;
-        if (failed)
-            assert_int_equal(host->status, KHRONOS_MEMORY_LIMIT);
+        if (failed && host->status != KHRONOS_MEMORY_LIMIT)
+            fail_msg("allocation %d: %s", (int)k, host->text.data);
         assert_true(k < 5000);
     }
     assert_string_equal(host->text.data, "[1,1,2,true]");
@@ -583,7 +610,8 @@ static void test_parks(void **state)
                 "kv:atomic({{op = 'set', key = 'b', value = buffer.create(150000), "
                 "scopes = {'a'}}, {op = 'set', key = 'c', value = t, scopes = {'a'}}}) "
                 "local list = kv:find('%', {'a'}) return #list, #kv:get('k', {'a'}), "
-                "buffer.len(kv:get('b', {'a'}))", "[3,3000,150000]");
+                "buffer.len(kv:get('b', {'a'}))",
+                "[3,3000,150000]");
     for (int steps = 1; steps < 60; steps += 3) {
         KhronosExecution *x = host_begin(host, "local t = table.create(9000, 'x') "
                                                "kv:set('k', t, {'a'}) return kv:get('k', {'a'})");
@@ -615,11 +643,11 @@ static void test_too_many_calls(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_records),   TEST(test_ids),       TEST(test_expiry),
-        TEST(test_pages),     TEST(test_values),    TEST(test_foreign_buffers),
-        TEST(test_arguments), TEST(test_capabilities), TEST(test_atomic),
-        TEST(test_weak_lists), TEST(test_cancel),   TEST(test_end_of_vm),
-        TEST(test_quota),     TEST(test_no_memory), TEST(test_parks),
+        TEST(test_records),        TEST(test_ids),          TEST(test_expiry),
+        TEST(test_pages),          TEST(test_values),       TEST(test_foreign_buffers),
+        TEST(test_arguments),      TEST(test_capabilities), TEST(test_atomic),
+        TEST(test_weak_lists),     TEST(test_cancel),       TEST(test_end_of_vm),
+        TEST(test_quota),          TEST(test_no_memory),    TEST(test_parks),
         TEST(test_too_many_calls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,21 +12,6 @@
 
 #include "../store_tools.h"
 
-static int set_up(void **state)
-{
-    Folder *f = calloc(1, sizeof(*f));
-    folder_make(f);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    folder_remove(*state);
-    free(*state);
-    return 0;
-}
-
 static Store *open_here(const Folder *f)
 {
     Store *store = open_store(&(StoreOptions){.path = f->file, .exclusive = true, .readers = 2});
@@ -42,15 +27,6 @@ static void refused(const char *path, bool exclusive, StoreStatus expected, cons
     assert_null(sqlite_open(&options, &status, error, sizeof(error)));
     if (status != expected || !strstr(error, part) || !strstr(error, path))
         fail_msg("%s (%s)", error, store_status_name(status));
-}
-
-static void assert_sound(Store *store)
-{
-    Strbuf report = STRBUF_INIT;
-    if (!store_check(store, &report))
-        fail_msg("%s", strbuf_cstr(&report));
-    assert_int_equal(report.length, 0);
-    strbuf_free(&report);
 }
 
 /* ---- Opening ---- */

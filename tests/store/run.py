@@ -1,0 +1,296 @@
+#!/usr/bin/env python3
+"""run.py PROGRAM [NAME...]: what lasts, over servers that are killed with -9 and started again.
+
+STRATEGY names the strategy of all servers; ROUNDS how often kill_expiries and kill_writes kill (10).
+"""
+
+import collections
+import importlib.util
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+SPEC = importlib.util.spec_from_file_location("http_run", os.path.join(HERE, "..", "http", "run.py"))
+http_run = importlib.util.module_from_spec(SPEC)
+SPEC.loader.exec_module(http_run)
+Failure, expect, FACTOR = http_run.Failure, http_run.expect, http_run.FACTOR
+PROBLEMS = (Failure, OSError, ValueError, KeyError, http_run.http.client.HTTPException)
+
+# Arms keys that expire within half a second, as many as asked; what is acknowledged is returned.
+ARM = """
+local event, ctx = ...
+for i = 1, event.data.count do
+    ctx.KV:set(`{event.data.name}-{i}`, {round = event.data.name}, {"due"}, event.data.at + i * 0.01)
+end
+return event.data.count
+"""
+# Notes each telling under a key of its own.
+TELL = """
+local event, ctx = ...
+local typesext = require("@antiraid/typesext")
+ctx.KV:set(`told {event.data.key} {typesext.randstring(12)}`, event.id, {"told"})
+return true
+"""
+SET = """
+local event, ctx = ...
+ctx.KV:set(event.data.key, event.data.value, {"w"})
+return true
+"""
+
+
+class StoreServer(http_run.Server):
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.log.close()
+        shutil.rmtree(self.folder)
+
+
+class Bench:
+    """A folder for a store, and the program."""
+
+    def __init__(self, program):
+        self.program = program
+        self.folder = tempfile.mkdtemp(prefix="store-")
+        self.path = os.path.join(self.folder, "store.db")
+
+    def save(self, files):
+        """Files of templates of every guild."""
+        folder = os.path.join(self.folder, "templates")
+        os.makedirs(folder, exist_ok=True)
+        for name, text in files.items():
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(text)
+        for name in files:
+            if name.endswith(".luau"):
+                self.command("templates", "save", os.path.join(folder, name))
+
+    def serve(self, *options):
+        return StoreServer(self.program, ("--store", self.path, "--no-samples", *options))
+
+    def command(self, *words, status=0):
+        done = subprocess.run([self.program, *words, "--store", self.path], capture_output=True, text=True,
+                              timeout=120 * FACTOR, check=False)
+        expect(done.returncode == status, f"{' '.join(words)}: exit {done.returncode}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def find(self, guild, scope):
+        """Key -> value of all records of the guild with the scope."""
+        records = json.loads(self.command("kv", "find", "%", "--guild", guild, "--scope", scope, "--json"))
+        return {record["key"]: record["value"] for record in records}
+
+    def close(self):
+        shutil.rmtree(self.folder)
+
+
+def meta(events, capabilities=("*",)):
+    return json.dumps({"events": list(events), "capabilities": list(capabilities)})
+
+
+def check_kill_expiries(bench):
+    """Expiries that fall due while the server is killed again and again: none is lost, and who is told
+    twice sees the same event id."""
+    files = {"arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])}
+    bench.save(files)
+    armed, guilds = set(), [str(i << 22) for i in range(1, 5)]
+    for number in range(ROUNDS):
+        server = bench.serve()
+        try:
+            for guild in guilds:
+                name = f"r{number}-{guild}"
+                status, answer = server.execute("arm", guild, {"name": name, "count": 10, "at": time.time() + 0.05})
+                expect(status == 200, f"{status} {answer}")
+                armed.update((guild, f"{name}-{i}") for i in range(1, 11))
+            time.sleep(random.uniform(0, 0.3))
+        finally:
+            server.kill()
+    told = collections.defaultdict(set)
+    tellings = 0
+    server = bench.serve()
+    try:
+        until = time.monotonic() + 60 * FACTOR
+        while True:
+            left = sum(len(bench.find(guild, "due")) for guild in guilds)
+            if left == 0:
+                break
+            expect(time.monotonic() < until, f"{left} expiries are left")
+            time.sleep(0.2)
+        for guild in guilds:
+            for key, event_id in bench.find(guild, "told").items():
+                told[guild, key.split(" ")[1]].add(event_id)
+                tellings += 1
+    finally:
+        server.stop()
+    print(f"    {ROUNDS} kills, {len(armed)} expiries, {tellings} tellings")
+    expect(set(told) == armed, f"lost: {list(armed - set(told))[:3]}, made up: {list(set(told) - armed)[:3]}")
+    expect(all(len(ids) == 1 for ids in told.values()), "one occasion, two event ids")
+    bench.command("store", "check")
+
+
+def check_told_once(bench):
+    """While the server lives, each expiry is told exactly once."""
+    bench.save({"arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])})
+    server = bench.serve()
+    try:
+        for guild in ("1", "2", "3"):
+            server.execute("arm", guild, {"name": "k", "count": 200, "at": time.time() - 3})
+        until = time.monotonic() + 60 * FACTOR
+        while any(bench.find(guild, "due") for guild in ("1", "2", "3")):
+            expect(time.monotonic() < until, "expiries are left")
+            time.sleep(0.1)
+        for guild in ("1", "2", "3"):
+            keys = [key.split(" ")[1] for key in bench.find(guild, "told")]
+            expect(sorted(keys) == sorted(f"k-{i}" for i in range(1, 201)), f"{len(keys)} tellings")
+    finally:
+        server.stop()
+
+
+def write_until(server, guild, acknowledged, stop):
+    """Sets keys one after the other, and notes what was acknowledged."""
+    try:
+        connection = server.connect()
+        number = 0
+        while not stop.is_set():
+            number += 1
+            key = f"{guild}-{number % 20}"
+            status, _ = server.execute("set", guild, {"key": key, "value": number}, connection)
+            if status == 200:
+                acknowledged[guild, key] = number
+    except PROBLEMS:
+        pass
+
+
+def check_kill_writes(bench):
+    """What a template was told is written is there after kill -9."""
+    bench.save({"set.luau": SET})
+    total = 0
+    for _ in range(ROUNDS):
+        acknowledged, stop = {}, threading.Event()
+        server = bench.serve()
+        threads = [threading.Thread(target=write_until, args=(server, str(i), acknowledged, stop))
+                   for i in range(1, 7)]
+        for thread in threads:
+            thread.start()
+        time.sleep(random.uniform(0.05, 0.4))
+        server.kill()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        for guild in range(1, 7):
+            found = bench.find(str(guild), "w") if acknowledged else {}
+            for (owner, key), number in acknowledged.items():
+                if owner == str(guild):
+                    expect(found.get(key, 0) >= number or (found[key] % 20 == number % 20 and found[key] > number),
+                           f"{key}: {number} was acknowledged, {found.get(key)} is there")
+        total += len(acknowledged)
+    print(f"    {ROUNDS} kills, {total} keys looked at")
+    bench.command("store", "check")
+
+
+def check_resume_and_startup(bench):
+    """Keys with `resume` are told when the server starts, and when a VM is made anew."""
+    note = """
+local event, ctx = ...
+ctx.KV:set(`{event.name} {event.data.key or event.data.reason}`, event.base_name, {"seen"})
+"""
+    bench.save({
+        "keep.luau": 'local _, ctx = ... ctx.KV:set("kept", 1, {"r"}, nil, true) return true',
+        "note.luau": note,
+        "note.json": meta(["KeyResume[r]", "OnStartup"]),
+    })
+
+    def wait_for(keys):
+        until = time.monotonic() + 30 * FACTOR
+        while not keys <= set(bench.find("7", "seen")):
+            expect(time.monotonic() < until, f"{bench.find('7', 'seen')}, expected {keys}")
+            time.sleep(0.05)
+
+    server = bench.serve()
+    try:
+        expect(server.execute("keep", "7")[0] == 200, "keep")
+        wait_for({"OnStartup first run"})
+        expect("KeyResume kept" not in bench.find("7", "seen"), "resumed without a reason")
+        expect(server.ask("DELETE", "/guilds/7/vm")[0] in (200, 202), "destroy")
+        expect(server.execute("keep", "7")[0] == 200, "keep")
+        wait_for({"KeyResume kept", "OnStartup explicit destroy"})
+        bench.command("kv", "delete", "KeyResume kept", "--guild", "7", "--scope", "seen")
+    finally:
+        server.stop()
+    server = bench.serve()
+    try:
+        wait_for({"KeyResume kept"}) # nobody asked for anything
+    finally:
+        server.stop()
+
+
+def check_templates(bench):
+    """Saved by the command line, seen by a server that runs; samples are there in a new store."""
+    server = http_run.Server(bench.program, ("--store", bench.path))
+    try:
+        status, answer = server.execute("antispam", "5", {"author": {"id": "1"}})
+        expect(status == 200 and answer["result"] is None, f"{status} {answer}")
+        path = os.path.join(bench.folder, "mine.luau")
+        for version in (1, 2):
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"return {version}")
+            bench.command("templates", "save", path, "--guild", "5")
+            until = time.monotonic() + 30 * FACTOR
+            while server.execute("mine", "5")[1].get("result") != version:
+                expect(time.monotonic() < until, f"version {version} is not seen")
+                time.sleep(0.05)
+        expect(server.execute("mine", "6")[0] == 404, "another guild's template")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("return +")
+        bench.command("templates", "save", path, "--guild", "5", status=1)
+        expect(server.execute("mine", "5")[1]["result"] == 2, "the old version serves")
+    finally:
+        server.stop()
+
+
+def check_second_server(bench):
+    """Two servers on one store: the second says what is wrong."""
+    server = bench.serve()
+    try:
+        done = subprocess.run([bench.program, "serve", "--store", bench.path, "--port", "0"], capture_output=True,
+                              text=True, timeout=60 * FACTOR, check=False)
+        expect(done.returncode == 1 and "another server" in done.stderr, done.stderr)
+    finally:
+        server.stop()
+
+
+def main():
+    if len(sys.argv) < 2:
+        raise SystemExit(__doc__)
+    program, names, failed = os.path.abspath(sys.argv[1]), sys.argv[2:], 0
+    checks = [check_templates, check_told_once, check_resume_and_startup, check_second_server, check_kill_writes,
+              check_kill_expiries]
+    for check in checks:
+        title = check.__name__[6:]
+        if names and title not in names:
+            continue
+        begun = time.monotonic()
+        bench = Bench(program)
+        try:
+            check(bench)
+            print(f"ok    {title} ({time.monotonic() - begun:.0f} s)")
+        except PROBLEMS as problem:
+            failed += 1
+            print(f"FAIL  {title}: {type(problem).__name__}: {problem}")
+        finally:
+            bench.close()
+        sys.stdout.flush()
+    print(f"{failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
