@@ -8,10 +8,23 @@
 
 enum { VALUE = 1, NEGATED = 2, SHOWN_BYTES = 600 };
 
+static const char TYPE_NAME[] = "expectation";
+
+/* The one at 1 has our metatable, of which scripts see no more than the name. */
+static bool is_expectation(lua_State *L)
+{
+    if (lua_type(L, 1) != LUA_TTABLE || !lua_getmetatable(L, 1))
+        return false;
+    bool ours = lua_rawgetfield(L, -1, "__type") == LUA_TSTRING &&
+                strcmp(lua_tostring(L, -1), TYPE_NAME) == 0;
+    lua_pop(L, 2);
+    return ours;
+}
+
 /* The expectation at 1 is replaced by its value; is it negated? */
 static bool open_expectation(lua_State *L, const char *method)
 {
-    if (lua_type(L, 1) != LUA_TTABLE)
+    if (!is_expectation(L))
         luaL_error(L, "%s must be called with a colon: expect(value):%s(...)", method, method);
     lua_rawgeti(L, 1, NEGATED);
     bool negated = lua_toboolean(L, -1) != 0;
@@ -56,8 +69,8 @@ static void judge(lua_State *L, bool met, bool negated, const char *what, int op
 
 static int to_be(lua_State *L)
 {
-    luaL_checkany(L, 2);
     bool negated = open_expectation(L, "to_be");
+    luaL_checkany(L, 2);
     bool met = lua_rawequal(L, 1, 2) || (!lua_istable(L, 1) && testing_equal(L, 1, 2));
     if (met != negated)
         return 0;
@@ -75,8 +88,8 @@ static int to_be(lua_State *L)
 
 static int to_equal(lua_State *L)
 {
-    luaL_checkany(L, 2);
     bool negated = open_expectation(L, "to_equal");
+    luaL_checkany(L, 2);
     if (testing_equal(L, 1, 2) != negated)
         return 0;
     if (negated)
@@ -108,8 +121,8 @@ static bool contains_value(lua_State *L)
 
 static int to_contain(lua_State *L)
 {
-    luaL_checkany(L, 2);
     bool negated = open_expectation(L, "to_contain");
+    luaL_checkany(L, 2);
     int type = lua_type(L, 1);
     if (type != LUA_TTABLE && type != LUA_TSTRING)
         fail(L, false, "a table or a string that contains", 2);
@@ -136,8 +149,8 @@ static bool matches(lua_State *L, int text, int pattern)
 
 static int to_match(lua_State *L)
 {
-    luaL_checktype(L, 2, LUA_TSTRING);
     bool negated = open_expectation(L, "to_match");
+    luaL_checktype(L, 2, LUA_TSTRING);
     if (lua_type(L, 1) != LUA_TSTRING)
         fail(L, false, "a text that matches", 2);
     judge(L, matches(L, 1, 2), negated, "a text that matches", 2);
@@ -206,10 +219,10 @@ static int to_error_done(lua_State *L, int status)
 
 static int to_error(lua_State *L)
 {
+    bool negated = open_expectation(L, "to_error");
     if (!lua_isnoneornil(L, 2))
         luaL_checktype(L, 2, LUA_TSTRING);
     lua_settop(L, 2);
-    bool negated = open_expectation(L, "to_error");
     if (!lua_isfunction(L, 1))
         luaL_error(L, "to_error: a function expected, got %s: expect(function() ... end)",
                    luaL_typename(L, 1));
@@ -239,7 +252,7 @@ static int never(lua_State *L)
 {
     lua_settop(L, 1);
     if (!lua_getmetatable(L, 1))
-        luaL_error(L, "never must be called with a colon: expect(value):never()");
+        lua_pushnil(L);
     bool negated = open_expectation(L, "never");
     return push_expectation(L, 2, 1, !negated);
 }
@@ -281,7 +294,9 @@ void testing_pushexpect(lua_State *L)
     lua_rawsetfield(L, -2, "to_error");
     lua_pushcclosure(L, expectation_index, "__index", 1);
     lua_rawsetfield(L, -2, "__index");
-    lua_pushliteral(L, "expectation");
+    lua_pushstring(L, TYPE_NAME);
     lua_rawsetfield(L, -2, "__type");
+    lua_pushliteral(L, "The metatable is locked");
+    lua_rawsetfield(L, -2, "__metatable");
     lua_pushcclosure(L, expect, "expect", 1);
 }
