@@ -112,6 +112,7 @@ void store_put_request(Strbuf *out, const StoreRequest *request)
     put_text(out, request->name);
     put_u64(out, request->version);
     put_i64(out, request->if_version);
+    put_u64(out, request->or_common);
     put_u64(out, request->save != NULL);
     if (request->save)
         put_template(out, request->save);
@@ -322,6 +323,7 @@ StoreRequest *store_read_request(const char *bytes, size_t length)
     request->name = get_text(&r);
     request->version = (uint32_t)get_to(&r, UINT32_MAX);
     request->if_version = get_i64(&r);
+    request->or_common = get_to(&r, 1) != 0;
     if (get_to(&r, 1)) {
         StoreTemplate *save = get_memory(&r, sizeof(*save));
         if (save)
