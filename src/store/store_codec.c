@@ -302,9 +302,16 @@ static bool may_cross(uint64_t op)
 }
 _Static_assert(STORE_KV == 0, "may_cross");
 
+/* bytes may be NULL when there are none. */
+static Reader read_from(const char *bytes, size_t length)
+{
+    const unsigned char *p = (const unsigned char *)(bytes ? bytes : "");
+    return (Reader){.p = p, .end = p + length};
+}
+
 StoreRequest *store_read_request(const char *bytes, size_t length)
 {
-    Reader r = {.p = (const unsigned char *)bytes, .end = (const unsigned char *)bytes + length};
+    Reader r = read_from(bytes, length);
     uint64_t op = get_u64(&r);
     uint64_t guild_id = get_u64(&r);
     if (r.failed || !may_cross(op))
@@ -339,9 +346,8 @@ StoreRequest *store_read_request(const char *bytes, size_t length)
 
 bool store_read_answer(StoreRequest *request, const char *bytes, size_t length)
 {
-    Reader r = {.p = (const unsigned char *)bytes,
-                .end = (const unsigned char *)bytes + length,
-                .request = request};
+    Reader r = read_from(bytes, length);
+    r.request = request;
     store_request_reset(request);
     request->status = (StoreStatus)get_to(&r, STORE_STATUSES - 1);
     request->message = get_text(&r);
