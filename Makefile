@@ -10,7 +10,9 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 WERROR ?= false
 PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 60
-TEMPLATES ?= templates
+TEMPLATES ?=
+STORE ?= template-worker.db
+BENCH_FOLDER ?= build/bench-store
 TEST_ARGS ?=
 
 configure = tools/configure.sh
@@ -18,7 +20,7 @@ scripts = $(wildcard tests/luau tests/limits tests/regression)
 test = meson test --print-errorlogs --num-processes $(JOBS) $(TEST_ARGS)
 
 .PHONY: all help deps run test quick-test asan tsan stress debug clang fuzz bench bench-vm \
-	bench-worker bench-vm-smoke bench-http format check-format tidy install uninstall clean
+	bench-worker bench-vm-smoke bench-store bench-http format check-format tidy install uninstall clean
 
 all: deps
 	@$(configure) build -Doptimization=2 -Ddebug=true --prefix=$(PREFIX) -Dwerror=$(WERROR)
@@ -26,14 +28,15 @@ all: deps
 
 help:
 	@echo 'make               optimised build: build/template-worker'
-	@echo 'make run           build, then serve the templates of templates/ on 127.0.0.1:60000'
+	@echo 'make run           build, then serve the store STORE ($(STORE)) on'
+	@echo '                   127.0.0.1:60000, and the folder TEMPLATES if it is given'
 	@echo 'make test          build and run every test'
 	@echo 'make asan, tsan    the same with clang and AddressSanitizer + UBSan, ThreadSanitizer'
 	@echo 'make stress        debug build; scripts with a collection at every allocation'
 	@echo 'make clang         optimised build with clang, and its tests'
 	@echo 'make fuzz          each fuzzer for FUZZ_SECONDS (60) seconds'
 	@echo 'make bench         programs against lua5.4 and luajit; see also bench-vm,'
-	@echo '                   bench-worker, bench-http'
+	@echo '                   bench-worker, bench-store, bench-http'
 	@echo 'make check-format  clang-format and the house rules (tools/tidy.py)'
 	@echo 'make format        clang-format in place'
 	@echo 'make install       binary, libluau, luau.h and luau.pc under PREFIX ($(PREFIX))'
@@ -42,7 +45,7 @@ deps:
 	@tools/install-deps.sh build
 
 run: all
-	@exec build/template-worker serve --templates $(TEMPLATES)
+	@exec build/template-worker serve --store $(STORE) $(if $(TEMPLATES),--templates $(TEMPLATES))
 
 test: all
 	@$(test) -C build
@@ -104,6 +107,12 @@ bench-worker: all
 
 bench-vm-smoke: all
 	@build/bench/vm -c 2000 -n 1000
+
+# What a write costs depends on the disk that the folder is on.
+bench-store: all
+	@mkdir -p $(BENCH_FOLDER)
+	@build/bench/store $(BENCH_FOLDER)
+	@build/bench/kv $(BENCH_FOLDER)
 
 bench-http: all
 	@bench/http.sh

@@ -2,12 +2,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/jsontext.h"
 #include "base/random.h"
 #include "cli/cli.h"
+#include "cli/run_store.h"
 #include "khronos/khronos.h"
 #include "worker/templates.h"
 
@@ -15,6 +15,7 @@ enum { TICK_US = 500, EVENT_MAX_BYTES = 4 << 20 };
 
 typedef struct RunOptions {
     const char *event_path;
+    const char *store; /* file; NULL: none */
     uint64_t guild_id;
     bool bare;
     BareOptions bare_options;
@@ -34,6 +35,8 @@ static void print_help(void)
          "                 - reads it from standard input\n"
          "                 (default: {\"name\": \"Run\"})\n"
          "  --guild ID     the guild (default: 1)\n"
+         "  --store FILE   what ctx.KV and ctx.Templates work on; made if it is not there\n"
+         "                 (default: none, and their calls are errors)\n"
          "  --bare         run a plain Luau program instead: the whole standard library,\n"
          "                 require from the file system, ARGUMENTS as `...`, no sandbox and\n"
          "                 no limits\n"
@@ -110,31 +113,27 @@ static int print_outcome(KhronosExecution *x, const Strbuf *result)
     return EXIT_WORK_FAILED;
 }
 
-static void sleep_until(uint64_t due_ns)
-{
-    struct timespec time = {.tv_sec = (time_t)(due_ns / CLOCK_NS_PER_S),
-                            .tv_nsec = (long)(due_ns % CLOCK_NS_PER_S)};
-    fflush(stdout); /* lines are seen while it waits */
-    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, NULL);
-}
-
 /* Until the run has ended and what it left in the background, too. */
-static void turn_until_done(KhronosRuntime *rt, luau_Fibers *fibers, KhronosExecution *x)
+static void turn_until_done(KhronosRuntime *rt, luau_Fibers *fibers, RunStore *store,
+                            KhronosExecution *x)
 {
     bool finished = false;
     khronos_submit(rt, x);
     for (;;) {
         KhronosStep step = khronos_step(rt, fibers);
+        bool served = run_store_serve(store, rt);
         finished |= khronos_take_finished(rt) == x;
         if (finished && (khronos_isbroken(rt) || khronos_tasks(rt) == 0))
             return;
-        if (step == KHRONOS_IDLE && khronos_due_ns(rt) > 0)
-            sleep_until(khronos_due_ns(rt));
+        if (step == KHRONOS_IDLE && !served) {
+            fflush(stdout); /* lines are seen while it waits */
+            run_store_wait(store, khronos_due_ns(rt));
+        }
     }
 }
 
 static int run_execution(KhronosSandbox *sandbox, KhronosTemplate *t, const KhronosEvent *event,
-                         uint64_t guild_id)
+                         const RunOptions *options)
 {
     KhronosLimits limits;
     khronos_default_limits(&limits);
@@ -143,13 +142,16 @@ static int run_execution(KhronosSandbox *sandbox, KhronosTemplate *t, const Khro
     char id[RANDOM_ID_SIZE];
     random_id(id);
     KhronosExecution x = {.template_version = t, .event = event, .id = id, .out = &result};
+    RunStore *store = run_store_open(sandbox, options->store);
+    if (!store)
+        return EXIT_WORK_FAILED;
     luau_Ticker *ticker = luau_ticker_new(TICK_US);
     luau_Fibers *fibers = luau_fibers_new(1);
-    KhronosRuntime *rt = khronos_new(sandbox, guild_id, &limits, &log);
+    KhronosRuntime *rt = khronos_new(sandbox, options->guild_id, &limits, &log);
     int exit_status = EXIT_WORK_FAILED;
     if (ticker && fibers && rt) {
         luau_ticker_add(ticker, fibers);
-        turn_until_done(rt, fibers, &x);
+        turn_until_done(rt, fibers, store, &x);
         exit_status = print_outcome(&x, &result);
         luau_ticker_remove(ticker, fibers);
     } else {
@@ -160,6 +162,7 @@ static int run_execution(KhronosSandbox *sandbox, KhronosTemplate *t, const Khro
         luau_ticker_free(ticker);
     if (fibers)
         luau_fibers_free(fibers);
+    run_store_close(store);
     execution_free(&x);
     strbuf_free(&result);
     return exit_status;
@@ -192,7 +195,7 @@ static int run_template(const char *path, const RunOptions *options)
     else if (!template_module(t, template_entry(t), &diagnostic))
         show_compile_error(t);
     else if (read_event(options->event_path, &text, &event))
-        exit_status = run_execution(sandbox, t, &event, options->guild_id);
+        exit_status = run_execution(sandbox, t, &event, options);
     strbuf_free(&text);
     template_release(t);
     sandbox_release(sandbox);
@@ -222,11 +225,12 @@ static bool read_test_modes(const char *text, int *modes)
 /* -1: go on; else the exit status. */
 static int read_options(int argc, char **argv, RunOptions *run)
 {
-    enum { BARE = 256, EVENT, GUILD, TEST_MODE, FAIL_ALLOC };
+    enum { BARE = 256, EVENT, GUILD, STORE, TEST_MODE, FAIL_ALLOC };
     static const struct option options[] = {{"help", no_argument, NULL, 'h'},
                                             {"bare", no_argument, NULL, BARE},
                                             {"event", required_argument, NULL, EVENT},
                                             {"guild", required_argument, NULL, GUILD},
+                                            {"store", required_argument, NULL, STORE},
                                             {"test-mode", required_argument, NULL, TEST_MODE},
                                             {"fail-alloc", required_argument, NULL, FAIL_ALLOC},
                                             {0}};
@@ -241,6 +245,7 @@ static int read_options(int argc, char **argv, RunOptions *run)
             if (!cli_number("--guild", optarg, 1, UINT64_MAX, &run->guild_id))
                 return EXIT_USAGE;
             break;
+        case STORE: run->store = optarg; break;
         case TEST_MODE:
             if (!read_test_modes(optarg, &run->bare_options.test_modes))
                 return EXIT_USAGE;

@@ -10,7 +10,7 @@ enum { CPU_AGE_MAX = 16 };
 
 #define STOPPED_TEXT "the execution was stopped: the server is shutting down"
 #define DESTROYED_TEXT "the execution was stopped: the VM was destroyed"
-#define NO_SERVICE_TEXT "this server has nothing that could do this"
+#define NO_SERVICE_TEXT "this server has no store"
 #define PANIC_TEXT "the execution was stopped: the worker thread of its VM failed"
 
 bool workthread_init(WorkThread *self, Registry *registry, luau_Ticker *ticker, int fibers_kept)

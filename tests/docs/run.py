@@ -4,8 +4,8 @@
 Every fenced block of docs/*.md, README.md and CONTRIBUTING.md (FILEs choose among them) is looked at by the first
 word behind its fence:
 
-    luau        runs as a template, on an event with the data below, and must not fail; the text of a block
-                `output` that follows it (shell commands may stand between) is what it prints and returns
+    luau        runs as a template, on an event with the data below and a new store, and must not fail; the text
+                of a block `output` that follows it (shell commands may stand between) is what it prints and returns
     json        is JSON
     console     is a session with a shell, in a folder that the blocks of a document share: lines that begin with `$ `
                 run, and must not fail; the lines behind one are what it prints, where `...` stands for anything and
@@ -84,7 +84,8 @@ def check_luau(program, block, folder):
     if "fragment" in block.marks:
         done = run([program, "check", source])
     else:
-        done = run([program, "run", source, "--event", event])
+        store = ["--store", os.path.join(folder, f"{block.place.replace('/', '-')}.db")]
+        done = run([program, "run", source, "--event", event] + (store if "ctx." in block.text else []))
     if ("fails" in block.marks) != (done.returncode != 0):
         raise Failure(f"exit status {done.returncode}\n{done.stdout}{done.stderr}")
     printed = done.stdout + without_notices(done.stderr)
@@ -118,6 +119,7 @@ def check_console(program, block, folder):
     link = os.path.join(folder, ".bin", "template-worker")
     if not os.path.lexists(link):
         os.symlink(program, link)
+        os.symlink(".bin", os.path.join(folder, "build")) # as in this project's folder after a build
     if "file" in marks:
         with open(os.path.join(folder, marks["file"]), "w", encoding="utf-8") as file:
             file.write(block.text)

@@ -91,7 +91,7 @@ static void test_nobody_serves(void **state)
     KhronosTemplate *t = vm_template(b, ASK "local n = 0 for i = 1, 200 do "
                                             "n += pcall(ask, 'now') and 1 or 0 end "
                                             "return n, (select(2, pcall(ask, 'now')))");
-    vm_expect(b, vm_guild(1), t, "[0,\"this server has nothing that could do this\"]");
+    vm_expect(b, vm_guild(1), t, "[0,\"this server has no store\"]");
     template_release(t);
     EVENTUALLY(test_calls_live() == 0);
 }
