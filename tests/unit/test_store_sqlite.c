@@ -722,7 +722,7 @@ static void submit_read(Store *store, Turns *turns, uint64_t guild_id)
 /* Who comes last and asks for one thing does not wait for all that another asked for before. */
 static void test_turns(void **state)
 {
-    Fixture *f = *state;
+    Folder *f = *state;
     Store *store = open_store(&(StoreOptions){.path = f->file, .exclusive = true, .readers = 1});
     Turns turns = {.gate = PTHREAD_MUTEX_INITIALIZER};
     pthread_mutex_lock(&turns.gate);
