@@ -2,7 +2,7 @@
 """embed_templates.py FOLDER OUT: the templates of a folder as a C file (src/cli/samples.h).
 
 The folder is laid out as src/worker/templates.h says: NAME.luau with NAME.json, or NAME/init.luau with
-its files and template.json.
+its files and template.json. Tests (*.test.luau) stay out.
 """
 
 import json
@@ -41,11 +41,13 @@ def load(folder):
             files = []
             for where, _, names in os.walk(path):
                 for file in names:
+                    if file.endswith(".test.luau"):
+                        continue
                     full = os.path.join(where, file)
                     files.append((os.path.relpath(full, path), read(full)))
             meta = dict(files).get("template.json", "{}")
             templates[name] = (json.loads(meta), sorted(f for f in files if f[0] != "template.json"))
-        elif entry.endswith(".luau"):
+        elif entry.endswith(".luau") and not entry.endswith(".test.luau"):
             meta = os.path.join(folder, name + ".json")
             meta = json.loads(read(meta)) if os.path.exists(meta) else {}
             templates[name] = (meta, [("init.luau", read(path))])

@@ -177,6 +177,16 @@ static void accept_some(ApiLoop *loop)
     }
 }
 
+void loop_accept_rest(ApiLoop *loop)
+{
+    for (int fd; (fd = accept4(server_socket(loop->server), NULL, NULL,
+                               SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0;) {
+        atomic_fetch_add_explicit(&loop->connections, 1, memory_order_relaxed);
+        adopt(loop, fd);
+        loop->daemon_due = true;
+    }
+}
+
 /* ---- Responses --------------------------------------------------------------------------------
  */
 

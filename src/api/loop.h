@@ -47,6 +47,8 @@ void loop_resume(ApiLoop *loop, struct ApiCall *call);
 /* The loop's thread: that call's execution is about to begin; NULL: it is over, or in the table of
  * the calls. */
 void loop_begins(ApiLoop *loop, struct ApiCall *call);
+/* At the end, by whoever has all loops: who connected and was not accepted yet. */
+void loop_accept_rest(ApiLoop *loop);
 /* The functions of WorkerIo. */
 bool loop_wait(void *loop, int timeout_ms);
 void loop_serve(void *loop);

@@ -530,11 +530,20 @@ void api_refuse(ApiServer *server)
 void api_flush(ApiServer *server, uint64_t patience_ns)
 {
     uint64_t until = clock_monotonic_ns() + patience_ns;
-    while (atomic_load_explicit(&server->active, memory_order_relaxed) > 0 &&
-           clock_monotonic_ns() < until)
-        for (int i = 0; i < server->loop_count; i++)
-            if (loop_wait(server->loops[i], 10))
-                loop_serve(server->loops[i]);
+    bool busy = server->loop_count > 0;
+    if (busy)
+        loop_accept_rest(server->loops[0]);
+    /* Also what was sent and not read yet: it is read, and answered 503. */
+    while ((busy || atomic_load_explicit(&server->active, memory_order_relaxed) > 0) &&
+           clock_monotonic_ns() < until) {
+        busy = false;
+        for (int i = 0; i < server->loop_count; i++) {
+            if (!loop_wait(server->loops[i], 10))
+                continue;
+            loop_serve(server->loops[i]);
+            busy = true;
+        }
+    }
 }
 
 void api_stop(ApiServer *server)

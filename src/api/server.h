@@ -38,7 +38,8 @@ uint16_t api_port(const ApiServer *server);
 void api_tick(ApiServer *server);
 /* No new connections; requests on open ones are answered 503. */
 void api_refuse(ApiServer *server);
-/* When the worker was stopped: answers that are not sent yet get this much time. */
+/* When the worker was stopped: answers that are not sent yet get this much time, and requests that
+ * were sent and not read yet, or whose connections were not accepted, are answered 503. */
 void api_flush(ApiServer *server, uint64_t patience_ns);
 /* When the worker was stopped. Closes what is open and frees the server; NULL is fine. */
 void api_stop(ApiServer *server);

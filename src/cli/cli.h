@@ -18,6 +18,7 @@ enum { EXIT_WORK_FAILED = 1, EXIT_USAGE = 2 };
 int cmd_run(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_compile(int argc, char **argv);
+int cmd_test(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_templates(int argc, char **argv);
 int cmd_kv(int argc, char **argv);

@@ -154,23 +154,30 @@ static void on_close(uv_handle_t *handle)
     (void)handle;
 }
 
-/* Until the work is done, or the patience after a signal is. Signals stay ours until end_loop. */
-static void wait_for_end(Service *service)
+/* From here on signals are ours, until end_loop: one that comes while the server starts ends it when
+ * it has, and no moment is left in which one kills it. */
+static void begin_loop(Service *service)
 {
     uv_loop_init(&service->loop);
     uv_timer_init(&service->loop, &service->tick);
     uv_signal_init(&service->loop, &service->terminate);
     uv_signal_init(&service->loop, &service->interrupt);
     service->tick.data = service->terminate.data = service->interrupt.data = service;
-    uv_timer_start(&service->tick, on_tick, TICK_MS, TICK_MS);
     uv_signal_start(&service->terminate, on_signal, SIGTERM);
     uv_signal_start(&service->interrupt, on_signal, SIGINT);
+}
+
+/* Until the work is done, or the patience after a signal is. */
+static void wait_for_end(Service *service)
+{
+    uv_timer_start(&service->tick, on_tick, TICK_MS, TICK_MS);
     uv_run(&service->loop, UV_RUN_DEFAULT);
 }
 
+/* When this is the only thread: any other would take signals that nobody listens to any more, and a
+ * late one must not turn a good end into a bad one. */
 static void end_loop(Service *service)
 {
-    /* From here on nobody listens, and a late signal must not turn a good end into a bad one. */
     sigset_t ending;
     sigemptyset(&ending);
     sigaddset(&ending, SIGTERM);
@@ -256,6 +263,7 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     char error[512];
     options->worker.sandbox = sandbox;
     options->worker.log = (KhronosLog){.line = on_line};
+    begin_loop(&service);
     bool started = open_sources(&service, options, sandbox, error, sizeof(error)) &&
                    start(&service, options, error, sizeof(error));
     if (started)
@@ -263,13 +271,12 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
     else
         cli_error("serve: %s", error);
     stop(&service, started);
-    if (started) {
-        end_loop(&service);
-        log_message(LOG_INFO, "stopped");
-    }
     api_stop(service.api);
     backing_close(service.backing);
     templates_close(options->folder);
+    if (started)
+        log_message(LOG_INFO, "stopped");
+    end_loop(&service);
     return started ? EXIT_SUCCESS : EXIT_WORK_FAILED;
 }
 

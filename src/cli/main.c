@@ -21,6 +21,7 @@ static const struct Command {
 } COMMANDS[] = {
     {"serve", cmd_serve, "serve templates over HTTP"},
     {"run", cmd_run, "run a template once, or with --bare a plain Luau program"},
+    {"test", cmd_test, "run the tests of a folder of templates"},
     {"check", cmd_check, "report syntax errors without running anything"},
     {"compile", cmd_compile, "show the code that a source compiles to"},
     {"templates", cmd_templates, "list, show, save and delete the templates in the store"},

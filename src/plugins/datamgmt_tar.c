@@ -107,7 +107,8 @@ static void read_name(lua_State *L, int number, TarMember *member)
     lua_pop(L, 1);
 }
 
-/* The file at that place in the list. The list keeps its data. */
+/* The file at that place in the list. Pushes its data: nobody else may keep it, tables can be weak.
+ */
 static void read_file(lua_State *L, int number, TarMember *member)
 {
     DataIn data;
@@ -115,17 +116,16 @@ static void read_file(lua_State *L, int number, TarMember *member)
     if (!lua_istable(L, -1))
         refuse(L, number, "it must be a table {name, data}");
     read_name(L, number, member);
-    lua_rawgetfield(L, -1, "data");
-    if (!datamgmt_read(L, -1, &data))
-        refuse(L, number, "its data must be a string or a buffer");
-    lua_pop(L, 1);
-    member->data = data.bytes;
-    member->size = data.length;
     member->mode = (int)check_number(L, "mode", 07777, MODE_DEFAULT, number,
                                      "its mode must be a number from 0 to 0o7777 (4095)");
     member->mtime = check_number(L, "mtime", (double)TAR_MTIME_MAX, 0, number,
                                  "its mtime must be seconds since 1970, from 0 to 2^33 - 1");
-    lua_pop(L, 1);
+    lua_rawgetfield(L, -1, "data");
+    if (!datamgmt_read(L, -1, &data))
+        refuse(L, number, "its data must be a string or a buffer");
+    member->data = data.bytes;
+    member->size = data.length;
+    lua_replace(L, -2);
 }
 
 /* Size of the whole archive. */
@@ -136,6 +136,7 @@ static size_t measure(lua_State *L, int count, TarMember *member)
         read_file(L, i, member);
         total += tar_header_bytes(member->name, member->name_length) + member->size +
                  tar_padding(member->size);
+        lua_pop(L, 1);
         if (i % POLL_FILES == 0)
             luau_poll(L);
     }
@@ -159,6 +160,7 @@ int datamgmt_tarwrite(lua_State *L)
         tar_put_header(to, &member);
         to += tar_header_bytes(member.name, member.name_length);
         datamgmt_copy(L, to, member.data, member.size);
+        lua_pop(L, 1);
         to += member.size;
         memset(to, 0, tar_padding(member.size));
         to += tar_padding(member.size);

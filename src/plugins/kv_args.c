@@ -79,9 +79,11 @@ static int list_length(lua_State *L, int index, int most)
     if (!lua_istable(L, index))
         return -1;
     int length = lua_objlen(L, index), fields = 0;
+    if (length > most) /* not worth a walk, which could be long */
+        return -1;
     for (int iter = 0; fields <= length && (iter = lua_rawiter(L, index, iter)) >= 0; fields++)
         lua_pop(L, 2);
-    return length == fields && length <= most ? length : -1;
+    return length == fields ? length : -1;
 }
 
 int kv_read_scopes(lua_State *L, int number, int index, Text *scopes)

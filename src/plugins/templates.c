@@ -3,9 +3,10 @@
  * Who may touch what: nobody gains capabilities here. What is saved has capabilities that the
  * context has, all of them; and what is replaced, deleted or made current again may have no other
  * capabilities either: a template cannot switch off one that is trusted more than itself, nor bring
- * back an old version that was. So a change takes two steps: the versions are asked for and
- * compared, then the change is made on condition that the current version is still the one that was
- * compared. Versions never change, so nothing can slip in between. */
+ * back an old version that was, nor hide one that every guild has. So a change takes two steps: the
+ * versions are asked for and compared, then the change is made on condition that the current
+ * version is still the one that was compared. Versions never change, so nothing can slip in
+ * between. */
 #include "khronos/datetime.h"
 #include "khronos/int64.h"
 #include "khronos/interop.h"
@@ -242,13 +243,16 @@ static int push_for_delete(lua_State *L, StoreRequest *request)
     return push_comparison(L, request, is_any);
 }
 
-/* The first step; `version`: of what the holder wants. */
-static int compare(lua_State *L, const Holder *holder, Text name, uint32_t version,
+/* The first step; `version`: of what the holder wants. or_common: a new template would hide one
+ * that every guild has, and replaces it that way. */
+static int compare(lua_State *L, const Holder *holder, Text name, uint32_t version, bool or_common,
                    int (*results)(lua_State *L, StoreRequest *request))
 {
     StoreRequest *request = new_request(STORE_VERSIONS, holder, name);
-    if (request)
+    if (request) {
         request->version = version;
+        request->or_common = or_common;
+    }
     lua_settop(L, ARGUMENTS);
     lua_pushnumber(L, COMPARING);
     return submit(L, request, results);
@@ -319,7 +323,7 @@ static int method_save(lua_State *L)
     int64_t if_version;
     lua_settop(L, ARGUMENTS);
     const Holder *holder = read_save(L, &t, &if_version);
-    return compare(L, holder, t.name, 0, push_for_save);
+    return compare(L, holder, t.name, 0, true, push_for_save);
 }
 
 static int save_continue(lua_State *L, int status)
@@ -347,7 +351,7 @@ static int method_delete(lua_State *L)
     const Holder *holder = check(L, "delete", "templates:delete");
     Text name = templates_args_name(L, 2);
     templates_args_version(L, 3, "if_version", 1, -1);
-    return compare(L, holder, name, 0, push_for_delete);
+    return compare(L, holder, name, 0, false, push_for_delete);
 }
 
 static int delete_continue(lua_State *L, int status)
@@ -377,7 +381,7 @@ static int method_activate(lua_State *L)
     templates_args_version(L, 4, "if_version", 1, -1);
     if (version == 0)
         luaL_error(L, "missing 'version'");
-    return compare(L, holder, name, (uint32_t)version, push_for_activate);
+    return compare(L, holder, name, (uint32_t)version, false, push_for_activate);
 }
 
 static int activate_continue(lua_State *L, int status)

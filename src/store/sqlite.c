@@ -1,7 +1,8 @@
 /* The store on SQLite: how requests get to the threads and back.
  *
  *     submit --> writes --> the writer: as many as wait in one transaction, one fsync for them all
- *           \--> reads ---> readers, each with a connection: snapshots, which no write disturbs
+ *           \--> reads ---> readers, each with a connection: snapshots, which no write disturbs;
+ *                           guilds in turn
  *
  * One FIFO of writes keeps each guild's in their order. Each write runs in a savepoint of its own,
  * so that one that fails takes nothing with it. Nothing comes back before the commit is on disk; a
@@ -72,6 +73,16 @@ bool sqlite_is_trouble(StoreStatus status)
 /* ---- In ---------------------------------------------------------------------------------------
  */
 
+void sqlite_queue_put(SqliteQueue *queue, StoreRequest *request)
+{
+    request->queue_next = NULL;
+    if (queue->last)
+        queue->last->queue_next = request;
+    else
+        queue->first = request;
+    queue->last = request;
+}
+
 /* Under the lock. STORE_OK: it is in a queue. */
 static StoreStatus enqueue(SqliteStore *store, StoreRequest *request, bool writes)
 {
@@ -81,21 +92,15 @@ static StoreStatus enqueue(SqliteStore *store, StoreRequest *request, bool write
     if (store->queued >= options->queue_max ||
         request->bytes > options->queue_bytes_max - store->queued_bytes)
         return STORE_QUEUE_FULL;
-    SqliteQueue *queue = writes ? &store->writes : &store->reads;
-    request->queue_next = NULL;
     request->submitted_ns = clock_monotonic_ns();
-    if (queue->last)
-        queue->last->queue_next = request;
+    if (writes)
+        sqlite_queue_put(&store->writes, request);
     else
-        queue->first = request;
-    queue->last = request;
+        sqlite_lanes_put(&store->reads, request);
     store->queued++;
     store->queued_bytes += request->bytes;
     store->stats.waiting++;
-    if (writes)
-        pthread_cond_signal(&store->writer_wakes);
-    else
-        pthread_cond_signal(&store->readers_wake);
+    pthread_cond_signal(writes ? &store->writer_wakes : &store->readers_wake);
     return STORE_OK;
 }
 

@@ -14,8 +14,8 @@
 
 enum {
     PATTERN_MAX = 2 * STORE_KEY_MAX, /* each byte of a key may have an escape before it */
-    ROWS_MAX = 20000,
-    STEPS_MAX = 2000000, /* of the matcher */
+    ROWS_MAX = 5000,                 /* about a millisecond, the same */
+    STEPS_MAX = 500000,              /* of the matcher */
     PLACE_MAX = 20 + 1 + STORE_KEY_MAX
 };
 

@@ -24,6 +24,19 @@ typedef struct SqliteQueue {
     StoreRequest *first, *last;
 } SqliteQueue;
 
+/* What waits to be read, in lanes that are served in turn: a guild's requests have one lane (which
+ * others may share), so whoever asks for much waits behind himself and not before the rest. */
+enum { SQLITE_LANES = 256 };
+typedef struct SqliteLane SqliteLane;
+struct SqliteLane {
+    SqliteQueue queue;
+    SqliteLane *next; /* that has requests, too */
+};
+typedef struct SqliteLanes {
+    SqliteLane lanes[SQLITE_LANES];
+    SqliteLane *first, *last; /* of those that have requests */
+} SqliteLanes;
+
 /* Which file it is, whatever its name. */
 typedef struct SqliteFileId {
     dev_t device;
@@ -63,7 +76,8 @@ struct SqliteStore {
     pthread_mutex_t stop_lock; /* held by whoever stops the store, while it waits */
     pthread_mutex_t lock;
     pthread_cond_t writer_wakes, readers_wake;
-    SqliteQueue writes, reads;
+    SqliteQueue writes;
+    SqliteLanes reads;
     int queued;
     size_t queued_bytes;
     bool stopping;
@@ -124,14 +138,16 @@ bool sqlite_migrate(SqliteConnection *c, StoreStatus *status, char *error, size_
 void sqlite_perform(SqliteConnection *c, StoreRequest *request);
 /* A failure of the machine and not of the request: another try might meet another. */
 bool sqlite_is_trouble(StoreStatus status);
+void sqlite_queue_put(SqliteQueue *queue, StoreRequest *request);
 /* Counts the requests of the chain and completes them: they are not the store's any more. */
 void sqlite_complete(SqliteStore *store, StoreRequest *chain, bool writes);
 
 bool sqlite_start_writer(SqliteStore *store); /* sqlite_writer.c */
 /* Which files the writer's connection has, and that nobody else has written yet. */
 bool sqlite_note_files(SqliteStore *store);
-bool sqlite_start_reader(SqliteReader *reader); /* sqlite_reader.c */
-bool sqlite_check(Store *base, Strbuf *report); /* sqlite_admin.c */
+bool sqlite_start_reader(SqliteReader *reader);                   /* sqlite_reader.c */
+void sqlite_lanes_put(SqliteLanes *lanes, StoreRequest *request); /* likewise; under the lock */
+bool sqlite_check(Store *base, Strbuf *report);                   /* sqlite_admin.c */
 bool sqlite_backup(Store *base, const char *path, char *error, size_t error_size);
 /* So that a new name outlives a loss of power. (sqlite_open.c) */
 void sqlite_sync_folder(const char *path);

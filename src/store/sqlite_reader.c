@@ -56,6 +56,48 @@ static void read_one(SqliteReader *reader, StoreRequest *request)
         c->broken = true; /* else it would hold its snapshot, and later reads see old data */
 }
 
+/* ---- Lanes ------------------------------------------------------------------------------------
+ */
+
+static SqliteLane *lane_of(SqliteLanes *lanes, uint64_t guild_id)
+{
+    return &lanes->lanes[guild_id * 0x9E3779B97F4A7C15u >> 56];
+}
+_Static_assert(SQLITE_LANES == 1 << 8, "lane_of");
+
+static void append_lane(SqliteLanes *lanes, SqliteLane *lane)
+{
+    lane->next = NULL;
+    *(lanes->first ? &lanes->last->next : &lanes->first) = lane;
+    lanes->last = lane;
+}
+
+void sqlite_lanes_put(SqliteLanes *lanes, StoreRequest *request)
+{
+    SqliteLane *lane = lane_of(lanes, request->guild_id);
+    if (!lane->queue.first)
+        append_lane(lanes, lane);
+    sqlite_queue_put(&lane->queue, request);
+}
+
+/* The first of the lane whose turn it is; there is one. */
+static StoreRequest *lanes_take(SqliteLanes *lanes)
+{
+    SqliteLane *lane = lanes->first;
+    StoreRequest *request = lane->queue.first;
+    lanes->first = lane->next;
+    lane->queue.first = request->queue_next;
+    if (lane->queue.first)
+        append_lane(lanes, lane);
+    else
+        lane->queue.last = NULL;
+    request->queue_next = NULL;
+    return request;
+}
+
+/* ---- The thread -------------------------------------------------------------------------------
+ */
+
 static void *reader_main(void *argument)
 {
     SqliteReader *reader = argument;
@@ -64,13 +106,9 @@ static void *reader_main(void *argument)
     for (;;) {
         while (!store->reads.first && !store->stopping)
             pthread_cond_wait(&store->readers_wake, &store->lock);
-        StoreRequest *request = store->reads.first;
-        if (!request)
-            break;
-        store->reads.first = request->queue_next;
         if (!store->reads.first)
-            store->reads.last = NULL;
-        request->queue_next = NULL;
+            break;
+        StoreRequest *request = lanes_take(&store->reads);
         store->queued--;
         store->queued_bytes -= request->bytes;
         pthread_mutex_unlock(&store->lock);

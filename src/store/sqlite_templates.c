@@ -228,8 +228,14 @@ void sqlite_template_versions(SqliteConnection *c, StoreRequest *request)
                                "SELECT " COLUMNS "WHERE t.guild_id = ?1 AND t.name = ?2"
                                " ORDER BY v.version DESC",
                                request->name);
-    if (rows && read_templates(c, request, rows, false) && request->template_count == 0)
-        store_request_fail(request, STORE_NOT_FOUND, NULL);
+    if (!rows || !read_templates(c, request, rows, false) || request->template_count > 0)
+        return;
+    uint64_t guild_id = request->guild_id;
+    request->guild_id = request->or_common ? 0 : guild_id;
+    get_version(c, request, request->name, 0, false);
+    request->guild_id = guild_id;
+    if (request->template_count > 0)
+        request->templates[0].version = 0;
 }
 
 /* ---- What is current -------------------------------------------------------------------------

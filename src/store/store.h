@@ -59,7 +59,7 @@ enum {
     STORE_NAME_MAX = 64
 };
 #define STORE_TEMPLATES_BYTES_MAX ((int64_t)64 << 20) /* a guild, all versions */
-#define STORE_NO_TIME INT64_MIN /* none */
+#define STORE_NO_TIME INT64_MIN                       /* none */
 
 /* ---- Key-value data ---------------------------------------------------------------------------
  *
@@ -190,31 +190,33 @@ enum { STORE_SCHEDULES_MAX = 1000 /* a guild */ };
  */
 
 typedef enum StoreOp {
-    STORE_KV,           /* ops, all or none; with reads only, no write */
-    STORE_KV_FIND,      /* pattern, scopes, after -> records, next; count_max. In the order of
-                           their keys' bytes, then of their ids. A page may hold less than could be,
-                           even nothing, and be followed by another: only an absent `next` is the
-                           end */
-    STORE_KV_KEYS,      /* scopes, after -> records without values, next; likewise */
-    STORE_KV_SCOPES,    /* after -> texts, next: every scope in use */
-    STORE_KV_RESUMES,   /* after_id -> records without values, next_id: those with `resume` */
-    STORE_RESUMERS,     /* after_id -> guild_ids, next_id: guilds that have such */
-    STORE_LOAD,         /* guild -> templates: the current versions, whole */
-    STORE_LIST,         /* guild -> templates: the current versions, without files */
-    STORE_GET,          /* name, version (0: the current one) -> templates[0], whole */
-    STORE_VERSIONS,     /* name -> templates: all versions, newest first, without files */
-    STORE_SAVE,         /* save, if_version -> templates[0], without files */
-    STORE_DELETE,       /* name, if_version: with all its versions */
-    STORE_ACTIVATE,     /* name, version, if_version -> templates[0], without files */
-    STORE_DUE_NEXT,     /* -> next_ms: when something is due that nobody has taken */
-    STORE_DUE_TAKE,     /* now_ms, count_max -> dues: in the order of their times */
-    STORE_DUE_DONE,     /* due: a record is deleted unless it was armed again since; a schedule goes
-                           on to its next time after now_ms, or is over */
-    STORE_DUE_RETRY,    /* due, retry_ms, failed: due again then. failed: one attempt more; after
-                           STORE_EXPIRY_ATTEMPTS_MAX it stays, with an error mark, and is not due */
-    STORE_SCHEDULE_NEW, /* schedule (name, due_ms, every_ms) -> schedules[0] */
-    STORE_SCHEDULES,    /* after_id -> schedules, next_id */
-    STORE_SCHEDULE_GET, /* id -> schedules[0] */
+    STORE_KV,         /* ops, all or none; with reads only, no write */
+    STORE_KV_FIND,    /* pattern, scopes, after -> records, next; count_max. In the order of
+                         their keys' bytes, then of their ids. A page may hold less than could be,
+                         even nothing, and be followed by another: only an absent `next` is the
+                         end */
+    STORE_KV_KEYS,    /* scopes, after -> records without values, next; likewise */
+    STORE_KV_SCOPES,  /* after -> texts, next: every scope in use */
+    STORE_KV_RESUMES, /* after_id -> records without values, next_id: those with `resume` */
+    STORE_RESUMERS,   /* after_id -> guild_ids, next_id: guilds that have such */
+    STORE_LOAD,       /* guild -> templates: the current versions, whole */
+    STORE_LIST,       /* guild -> templates: the current versions, without files */
+    STORE_GET,        /* name, version (0: the current one) -> templates[0], whole */
+    STORE_VERSIONS,   /* name -> templates: all versions, newest first, without files; or_common: if
+                         the guild has none of that name, the current one of guild 0, as version 0
+                       */
+    STORE_SAVE,       /* save, if_version -> templates[0], without files */
+    STORE_DELETE,     /* name, if_version: with all its versions */
+    STORE_ACTIVATE,   /* name, version, if_version -> templates[0], without files */
+    STORE_DUE_NEXT,   /* -> next_ms: when something is due that nobody has taken */
+    STORE_DUE_TAKE,   /* now_ms, count_max -> dues: in the order of their times */
+    STORE_DUE_DONE,   /* due: a record is deleted unless it was armed again since; a schedule goes
+                         on to its next time after now_ms, or is over */
+    STORE_DUE_RETRY,  /* due, retry_ms, failed: due again then. failed: one attempt more; after
+                         STORE_EXPIRY_ATTEMPTS_MAX it stays, with an error mark, and is not due */
+    STORE_SCHEDULE_NEW,    /* schedule (name, due_ms, every_ms) -> schedules[0] */
+    STORE_SCHEDULES,       /* after_id -> schedules, next_id */
+    STORE_SCHEDULE_GET,    /* id -> schedules[0] */
     STORE_SCHEDULE_DELETE, /* id */
     STORE_SYNC             /* nothing; comes back when all writes submitted before have */
 } StoreOp;
@@ -241,6 +243,7 @@ struct StoreRequest {
     int count_max; /* at most STORE_PAGE_MAX (DUE_TAKE: any); 0: as many as may be */
     Text name;
     uint32_t version;
+    bool or_common;
     int64_t if_version; /* the version that must be current; 0: there must be none; below 0: any */
     const StoreTemplate *save; /* name, enabled, description, events, capabilities, files */
     const StoreSchedule *schedule;

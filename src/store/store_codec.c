@@ -112,6 +112,7 @@ void store_put_request(Strbuf *out, const StoreRequest *request)
     put_text(out, request->name);
     put_u64(out, request->version);
     put_i64(out, request->if_version);
+    put_u64(out, request->or_common);
     put_u64(out, request->save != NULL);
     if (request->save)
         put_template(out, request->save);
@@ -301,9 +302,16 @@ static bool may_cross(uint64_t op)
 }
 _Static_assert(STORE_KV == 0, "may_cross");
 
+/* bytes may be NULL when there are none. */
+static Reader read_from(const char *bytes, size_t length)
+{
+    const unsigned char *p = (const unsigned char *)(bytes ? bytes : "");
+    return (Reader){.p = p, .end = p + length};
+}
+
 StoreRequest *store_read_request(const char *bytes, size_t length)
 {
-    Reader r = {.p = (const unsigned char *)bytes, .end = (const unsigned char *)bytes + length};
+    Reader r = read_from(bytes, length);
     uint64_t op = get_u64(&r);
     uint64_t guild_id = get_u64(&r);
     if (r.failed || !may_cross(op))
@@ -322,6 +330,7 @@ StoreRequest *store_read_request(const char *bytes, size_t length)
     request->name = get_text(&r);
     request->version = (uint32_t)get_to(&r, UINT32_MAX);
     request->if_version = get_i64(&r);
+    request->or_common = get_to(&r, 1) != 0;
     if (get_to(&r, 1)) {
         StoreTemplate *save = get_memory(&r, sizeof(*save));
         if (save)
@@ -337,9 +346,8 @@ StoreRequest *store_read_request(const char *bytes, size_t length)
 
 bool store_read_answer(StoreRequest *request, const char *bytes, size_t length)
 {
-    Reader r = {.p = (const unsigned char *)bytes,
-                .end = (const unsigned char *)bytes + length,
-                .request = request};
+    Reader r = read_from(bytes, length);
+    r.request = request;
     store_request_reset(request);
     request->status = (StoreStatus)get_to(&r, STORE_STATUSES - 1);
     request->message = get_text(&r);

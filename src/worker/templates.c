@@ -98,9 +98,18 @@ static bool load_one(Loader *l, const char *full, const char *path, const char *
     return template_addfile(l->t, path, shown, text, length - 1, l->error, l->error_size);
 }
 
+bool templates_istest(const char *file_name)
+{
+    static const char ending[] = ".test.luau";
+    size_t length = strlen(file_name), ending_length = sizeof(ending) - 1;
+    return length > ending_length && strcmp(file_name + length - ending_length, ending) == 0;
+}
+
 static bool is_wanted(const char *name)
 {
     const char *dot = strrchr(name, '.');
+    if (templates_istest(name))
+        return false;
     if (strcmp(name, ".luaurc") == 0)
         return true;
     return name[0] != '.' && dot && (strcmp(dot, ".luau") == 0 || strcmp(dot, ".lua") == 0);
@@ -338,7 +347,7 @@ static void note_item(TemplateCache *cache, const char *item, const struct stat 
     bool is_folder = S_ISDIR(info->st_mode);
     size_t length = strlen(item);
     if (!is_folder) {
-        if (length <= 5 || strcmp(item + length - 5, ".luau") != 0)
+        if (length <= 5 || strcmp(item + length - 5, ".luau") != 0 || templates_istest(item))
             return;
         length -= 5;
     }

@@ -5,6 +5,8 @@
  *     FOLDER/NAME/init.luau ...   a template with files to require (.luau, .lua, .luaurc)
  *     FOLDER/NAME/template.json   what that one says of itself
  *
+ * Files that end with .test.luau are tests (docs/testing.md), no templates and no parts of them.
+ *
  * Changes are seen at the next look-up: the kernel reports them (inotify) before the writer goes
  * on, so nothing runs an old version once its save is complete (under load, a millisecond later).
  * Every change makes a new version; who holds the old one keeps it; files that did not change share
@@ -23,6 +25,8 @@
 #include "worker/template_source.h"
 
 typedef struct TemplateCache TemplateCache;
+
+bool templates_istest(const char *file_name); /* .test.luau */
 
 /* NULL: text in error (no such folder, ...). The sandbox is retained. */
 TemplateCache *templates_open(KhronosSandbox *sandbox, const char *folder, char *error,

@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 """run.py PROGRAM [NAME...]: what lasts, over servers that are killed with -9 and started again.
 
-STRATEGY names the strategy of all servers; ROUNDS how often kill_expiries and kill_writes kill (10).
+STRATEGY names the strategy of all servers; ROUNDS how often kill_expiries and kill_writes kill, and
+stop_under_load stops (10).
 """
 
 import collections
+import contextlib
 import importlib.util
 import json
 import os
 import random
+import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -44,6 +48,20 @@ SET = """
 local event, ctx = ...
 ctx.KV:set(event.data.key, event.data.value, {"w"})
 return true
+"""
+# All kinds of calls at once. What it returns for is on disk.
+LOAD = """
+local event, ctx = ...
+local data = event.data
+ctx.KV:set(data.key, data.value, {"w"})
+ctx.KV:set(data.arm, data.value, {"due"}, data.at)
+for _ = 1, 3 do
+    task.spawn(pcall, ctx.KV.find, ctx.KV, "%", {"w"})
+end
+if data.save then
+    pcall(ctx.Templates.save, ctx.Templates, "own", { source = `return {data.value}` })
+end
+return ctx.KV:get(data.key, {"w"}) ~= nil
 """
 
 
@@ -196,6 +214,225 @@ def check_kill_writes(bench):
     bench.command("store", "check")
 
 
+class Caller(threading.Thread):
+    """Asks one thing after the other until the server is gone; notes what was acknowledged."""
+
+    def __init__(self, server, number, first, stop_sent):
+        super().__init__()
+        self.server, self.number, self.first, self.stop_sent = server, number, first, stop_sent
+        self.written, self.armed, self.unanswered = {}, set(), []
+        self.start()
+
+    def ask(self, connection, count):
+        guild = str(self.number if count % 3 else 1000 * self.number + count % 1000) # a new guild: a look-up
+        key, arm = f"{self.number}-{count % 20}", f"{self.server.port}-{self.number}-{count}"
+        status, _ = self.server.execute("load", guild, {"key": key, "value": count, "arm": arm, "save": count % 10 == 0,
+                                                        "at": time.time() + random.uniform(-0.1, 0.3)}, connection)
+        if status == 200:
+            self.written[guild, key] = count
+            self.armed.add((guild, arm))
+
+    def run(self):
+        count, connection = self.first, self.server.connect()
+        while True:
+            count += 1
+            before = not self.stop_sent.is_set()
+            try:
+                self.ask(connection, count)
+            except ConnectionRefusedError:
+                return
+            except PROBLEMS as problem:
+                # A kept connection may be closed under a request that was sent too late.
+                late = not before and isinstance(problem, (ConnectionError, http_run.http.client.RemoteDisconnected))
+                if not late:
+                    self.unanswered.append(f"{type(problem).__name__}: {problem}")
+                return
+
+
+def wait_for_tellings(bench, armed):
+    """Every expiry is told, none under two event ids."""
+    told, guilds = collections.defaultdict(set), {guild for guild, _ in armed}
+    until = time.monotonic() + 60 * FACTOR
+    while any(bench.find(guild, "due") for guild in guilds):
+        expect(time.monotonic() < until, "expiries are left")
+        time.sleep(0.2)
+    for guild in guilds:
+        for key, event_id in bench.find(guild, "told").items():
+            told[guild, key.split(" ")[1]].add(event_id)
+    expect(set(told) >= armed, f"lost: {list(armed - set(told))[:3]}")
+    expect(all(len(ids) == 1 for ids in told.values()), "one occasion, two event ids")
+
+
+def stop_once(bench, first, twice):
+    """The callers, which count from there."""
+    stop_sent = threading.Event()
+    server = bench.serve()
+    callers = [Caller(server, number, first, stop_sent) for number in range(1, 9)]
+    time.sleep(random.uniform(0, 0.6))
+    server.process.send_signal(signal.SIGTERM)
+    stop_sent.set()
+    if twice:
+        time.sleep(random.uniform(0, 0.1))
+    if twice or server.process.poll() is not None:
+        server.stop()
+    else:
+        try:
+            server.process.wait(60 * FACTOR)
+        except subprocess.TimeoutExpired:
+            pass
+        server.stop(0)
+    for caller in callers:
+        caller.join()
+    # A second signal leaves no time for what was sent and not read yet.
+    expect(twice or not any(caller.unanswered for caller in callers), f"{[c.unanswered for c in callers]}")
+    return callers
+
+
+def check_stop_under_load(bench):
+    """SIGTERM, once or twice, at any moment: the server ends well, who asked before has an answer, what was
+    acknowledged is there, and what was armed is told."""
+    bench.save({"load.luau": LOAD, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"])})
+    armed = set()
+    for number in range(ROUNDS):
+        latest = {}
+        for caller in stop_once(bench, number * 1000000, number % 3 == 2):
+            armed |= caller.armed
+            latest.update(caller.written)
+        for guild in {guild for guild, _ in latest if len(guild) < 3}:
+            found = bench.find(guild, "w")
+            for key in {key for owner, key in latest if owner == guild}:
+                expect(found.get(key, 0) >= latest[guild, key], f"{key}: {latest[guild, key]} was acknowledged")
+    server = bench.serve()
+    try:
+        wait_for_tellings(bench, {place for place in armed if len(place[0]) < 3})
+    finally:
+        server.stop()
+    print(f"    {ROUNDS} stops, {len(armed)} requests acknowledged")
+    bench.command("store", "check")
+
+
+@contextlib.contextmanager
+def locked(bench, _):
+    """Another process writes, and takes its time."""
+    other = sqlite3.connect(bench.path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield "locked by another process"
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@contextlib.contextmanager
+def moved_away(bench, _):
+    os.rename(bench.path, bench.path + ".away")
+    try:
+        yield "the store's file or disk fails"
+    finally:
+        os.rename(bench.path + ".away", bench.path)
+
+
+@contextlib.contextmanager
+def replaced(bench, _):
+    """By an older copy, as by somebody who restores a backup under a running server."""
+    os.rename(bench.path, bench.path + ".away")
+    shutil.copy(bench.path + ".away", bench.path)
+    try:
+        yield "the store's file or disk fails"
+    finally:
+        os.rename(bench.path + ".away", bench.path)
+
+
+@contextlib.contextmanager
+def full(bench, server):
+    """The files of the server may not grow."""
+    size = max(os.stat(path).st_size for path in (bench.path, bench.path + "-wal", server.log.name))
+    before = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (size + 100000, before[1]))
+    try:
+        yield "the store's disk is full"
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, before)
+
+
+def write_through(server, guild, acknowledged, problems, stop):
+    """Sets keys whatever happens; notes what was acknowledged, and which errors there were."""
+    connection, number = server.connect(), 0
+    value = "x" * 100000
+    while not stop.is_set():
+        number += 1
+        key = f"{guild}-{number % 40}"
+        status, answer = server.execute("set", guild, {"key": key, "value": [number, value]}, connection)
+        if status == 200:
+            acknowledged[guild, key] = number
+        else:
+            problems[(status, answer.get("message", ""))] += 1
+        time.sleep(0.01)
+
+
+def meet_trouble(bench, server, trouble):
+    """What works meanwhile, what does not and what it says; and all of it afterwards."""
+    acknowledged, problems, stop, name = {}, collections.Counter(), threading.Event(), trouble.__name__
+    writers = [threading.Thread(target=write_through, args=(server, guild, acknowledged, problems, stop))
+               for guild in ("11", "12", "13")]
+    status, answer = server.execute("arm", "9", {"name": name, "count": 300, "at": time.time() + 0.5})
+    expect(status == 200, f"{answer}")
+    with trouble(bench, server) as text:
+        for writer in writers:
+            writer.start()
+        until = time.monotonic() + 60 * FACTOR
+        while not any(text in message for _, message in problems):
+            expect(time.monotonic() < until, f"{name}: {problems}")
+            status, answer = server.execute("echo", "9", 7)
+            expect(status == 200 and answer["result"] == 7, f"{name}, templates in memory: {answer}")
+            time.sleep(0.05)
+        time.sleep(3) # and everything that is due is, too
+        expect(server.execute("lasting", "9")[1].get("result") == 7, f"{name}: a template of the store, in memory")
+    until = time.monotonic() + 120 * FACTOR
+    while server.execute("set", "8", {"key": name, "value": 1})[0] != 200:
+        expect(time.monotonic() < until, f"{name} is over, and nothing can be written")
+        time.sleep(0.1)
+    stop.set()
+    for writer in writers:
+        writer.join()
+    expect({status for status, _ in problems} == {422}, f"{name}: {problems}")
+    while bench.find("9", "due"):
+        expect(time.monotonic() < until, f"{name}: expiries are left: {len(bench.find('9', 'due'))}\n{server.read_log()}")
+        time.sleep(0.2)
+    told = collections.Counter(key.split(" ")[1] for key in bench.find("9", "told"))
+    expect({f"{name}-{i}" for i in range(1, 301)} <= set(told), f"{name}: {len(told)} tellings")
+    for guild in ("11", "12", "13"):
+        found = bench.find(guild, "w")
+        for key in {key for owner, key in acknowledged if owner == guild}:
+            expect(found[key][0] >= acknowledged[guild, key], f"{name}: {key} was acknowledged")
+    return problems
+
+
+def check_disk_trouble(bench):
+    """A disk that is full, a file that is locked or gone: templates in memory serve, errors say what it is,
+    what was acknowledged stays, what falls due is told afterwards, and the log is short."""
+    bench.save({"set.luau": SET, "arm.luau": ARM, "tell.luau": TELL, "tell.json": meta(["KeyExpiry[due]"]),
+                "lasting.luau": "return 7"})
+    server = bench.serve()
+    log = ""
+    try:
+        for guild in ("8", "9", "11", "12", "13"):
+            for name in ("set", "lasting", "echo"):
+                server.execute(name, guild, {"key": "first", "value": [0]})
+        for trouble in (locked, moved_away, replaced, full):
+            begun = len(server.read_log())
+            problems = meet_trouble(bench, server, trouble)
+            lines = [line for line in server.read_log()[begun:].splitlines() if line]
+            print(f"    {trouble.__name__}: {sum(problems.values())} calls failed, {len(lines)} lines in the log")
+            expect(any("a write failed" in line for line in lines), f"{lines}")
+            expect(any("writes succeed again" in line for line in lines), f"{lines}")
+            expect(len(lines) < 40, f"{trouble.__name__}: {len(lines)} lines: {lines[:60]}")
+    finally:
+        log = server.stop()
+    expect("stopped" in log, log[-2000:])
+    bench.command("store", "check")
+
+
 def check_resume_and_startup(bench):
     """Keys with `resume` are told when the server starts, and when a VM is made anew."""
     note = """
@@ -272,7 +509,7 @@ def main():
         raise SystemExit(__doc__)
     program, names, failed = os.path.abspath(sys.argv[1]), sys.argv[2:], 0
     checks = [check_templates, check_told_once, check_resume_and_startup, check_second_server, check_kill_writes,
-              check_kill_expiries]
+              check_kill_expiries, check_stop_under_load, check_disk_trouble]
     for check in checks:
         title = check.__name__[6:]
         if names and title not in names:

@@ -55,6 +55,8 @@ static void test_zones_in_luau(void **state)
         {"local n = utc:now() return math.abs(n.timestamp_seconds - os.time()) < 1000, "
          "n.timezone",
          "true,UTC"},
+        {"for i = 1, 50 do assert(tostring(utc:now().timestamp_nanos):sub(-6) == '000000') end return 1",
+         "1"},
         {"dt.new('Europe/Berlin'):utcToTz(2025, 3, 30, 1), utc:utcToTz(2024, 2, 29)",
          "2025-03-30T03:00:00+02:00,2024-02-29T00:00:00Z"},
         {"dt.new('Europe/Berlin'):tzToUtc(2025, 3, 30, 3, 0, 0)", "2025-03-30T01:00:00Z"},
