@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -11,7 +12,7 @@
 #include "base/jsontext.h"
 #include "base/strbuf.h"
 
-static const char *const LEVEL_NAMES[] = {"debug", "info", "warn", "error"};
+static const char *const LEVEL_NAMES[LOG_LEVELS] = {"debug", "info", "warn", "error"};
 
 /* Relaxed wherever it is used: a line more or less around a change does not matter. */
 static atomic_int least_level = LOG_INFO;
@@ -21,9 +22,25 @@ void log_setlevel(LogLevel least)
     atomic_store_explicit(&least_level, (int)least, memory_order_relaxed);
 }
 
+LogLevel log_level(void)
+{
+    return (LogLevel)atomic_load_explicit(&least_level, memory_order_relaxed);
+}
+
+bool log_level_parse(const char *text, LogLevel *level)
+{
+    for (int i = 0; i < LOG_LEVELS; i++) {
+        if (strcmp(text, LEVEL_NAMES[i]) == 0) {
+            *level = (LogLevel)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_dropped(LogLevel level)
 {
-    return (int)level < atomic_load_explicit(&least_level, memory_order_relaxed);
+    return level < log_level();
 }
 
 static void begin_line(Strbuf *line, LogLevel level)

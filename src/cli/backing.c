@@ -3,6 +3,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -111,6 +112,23 @@ TemplateSource backing_templates(Backing *backing)
         return store;
     backing->joined = (JoinedSource){backing->folder, store};
     return joined_source(&backing->joined);
+}
+
+int backing_example(Backing *backing, char name[TEMPLATE_NAME_SIZE])
+{
+    static const char preferred[] = "hello";
+    StoreRequest *request = backing->store ? store_request_new(STORE_LIST, 0) : NULL;
+    if (!request)
+        return 0;
+    store_wait(backing->store, request);
+    int count = request->status == STORE_OK ? request->template_count : 0;
+    for (int i = 0; i < count; i++) {
+        const char *each = request->templates[i].name.data;
+        if (i == 0 || strcmp(each, preferred) == 0)
+            snprintf(name, TEMPLATE_NAME_SIZE, "%s", each);
+    }
+    store_request_free(request);
+    return count;
 }
 
 void backing_worker(Backing *backing, WorkerOptions *options)

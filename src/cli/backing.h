@@ -19,6 +19,9 @@ typedef struct Backing Backing;
 Backing *backing_open(KhronosSandbox *sandbox, const char *store_path, bool samples,
                       TemplateCache *folder, bool keep_sources, char *error, size_t error_size);
 TemplateSource backing_templates(Backing *backing);
+/* How many templates every guild has in the store, and the name of one to try: `hello` if it is
+ * there. 0: none, or no store. Blocks. */
+int backing_example(Backing *backing, char name[TEMPLATE_NAME_SIZE]);
 /* Sets what the worker is to do with calls, and its observer. */
 void backing_worker(Backing *backing, WorkerOptions *options);
 /* False: text in error. */

@@ -17,7 +17,9 @@
 
 const char *cli_store_path(const char *option)
 {
-    const char *named = option ? option : getenv("TEMPLATE_WORKER_STORE");
+    if (option)
+        return option;
+    const char *named = getenv("TEMPLATE_WORKER_STORE");
     return named && named[0] ? named : CLI_STORE_DEFAULT;
 }
 
@@ -38,6 +40,10 @@ Store *cli_store_open(const char *path, bool make)
     struct stat info;
     char error[512];
     StoreStatus status;
+    if (path[0] == '\0') {
+        cli_error("--store: the name of a file is missing");
+        return NULL;
+    }
     if (!make && stat(path, &info) != 0 && errno == ENOENT) {
         cli_error("there is no store at %s: `template-worker serve` and `template-worker templates "
                   "save` make one; --store FILE or TEMPLATE_WORKER_STORE names another",

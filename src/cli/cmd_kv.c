@@ -24,17 +24,18 @@ static void print_help(void)
          "       template-worker kv set KEY --string TEXT --guild ID --scope SCOPE... [OPTIONS]\n"
          "       template-worker kv delete KEY --guild ID --scope SCOPE...\n"
          "       template-worker kv find PATTERN --guild ID --scope SCOPE...\n"
+         "       template-worker kv scopes --guild ID\n"
          "\n"
          "What templates keep in ctx.KV, also while a server runs on the store. A record is\n"
          "known by its key and its scopes. get, delete and find take records that have all the\n"
          "scopes given, get and delete the one that has no others if there is one; set makes\n"
-         "or changes the one that has just these.\n"
+         "or changes the one that has just these. scopes lists those that there are.\n"
          "\n"
          "  --store FILE     the store (default: the environment's TEMPLATE_WORKER_STORE,\n"
          "                   else " CLI_STORE_DEFAULT " in the current folder)\n"
          "  --guild ID       the guild\n"
          "  --scope SCOPE    can be repeated\n"
-         "  --json           get, find: the whole records, as JSON\n"
+         "  --json           get, find: the whole records, as JSON; scopes: a list\n"
          "\n"
          "  --string TEXT    set: a text, in place of a value in JSON; a JSON of - is read from\n"
          "                   standard input\n"
@@ -57,7 +58,8 @@ static void put_json(Strbuf *out, const StoreRecord *record)
 {
     strbuf_putc(out, '{');
     cli_json_key(out, "id");
-    json_put_i64(out, record->id);
+    /* A string, as templates see it: it may have more digits than a number keeps. */
+    strbuf_printf(out, "\"%lld\"", (long long)record->id);
     cli_json_key(out, "key");
     cli_json_text(out, record->key);
     cli_json_key(out, "scopes");
@@ -266,6 +268,54 @@ static bool find(Store *store, const Arguments *a)
     return show_table ? cli_table_end(&table) : ok;
 }
 
+static void put_scopes(Strbuf *out, const StoreRequest *page, bool json)
+{
+    for (int i = 0; i < page->text_count; i++) {
+        if (json && out->length > 1)
+            strbuf_putc(out, ',');
+        if (json)
+            cli_json_text(out, page->texts[i]);
+        else
+            strbuf_put(out, page->texts[i].data, page->texts[i].length);
+        if (!json)
+            strbuf_putc(out, '\n');
+    }
+}
+
+static bool scopes(Store *store, const Arguments *a)
+{
+    Strbuf out = STRBUF_INIT;
+    strbuf_puts(&out, a->json ? "[" : "");
+    StoreRequest *last = NULL;
+    bool ok = true, more = true;
+    while (ok && more) {
+        StoreRequest *page = cli_store_request(STORE_KV_SCOPES, a->guild_id);
+        ok = page != NULL;
+        if (ok && last)
+            page->after = last->next;
+        ok = ok && cli_store_ask(store, page);
+        if (ok)
+            put_scopes(&out, page, a->json);
+        more = ok && page->next.data != NULL;
+        store_request_free(last);
+        last = page;
+    }
+    store_request_free(last);
+    if (ok && a->json) {
+        strbuf_putc(&out, ']');
+        return cli_json_end(&out);
+    }
+    if (ok && out.failed)
+        cli_error("not enough memory");
+    else if (ok && out.length == 0)
+        puts("no records");
+    else if (ok)
+        cli_print_text((Text){out.data, out.length});
+    ok = ok && !out.failed;
+    strbuf_free(&out);
+    return ok;
+}
+
 /* ---- The command line ------------------------------------------------------------------------
  */
 
@@ -292,6 +342,7 @@ static const struct Action {
     {"set", set, "a KEY and a value: JSON, or --string TEXT", "tern", true},
     {"delete", delete, "a KEY", "", false},
     {"find", find, "a PATTERN", "j", false},
+    {"scopes", scopes, "nothing more", "j", false},
 };
 
 static const struct option OPTIONS[] = {{"store", required_argument, NULL, STORE_FILE},
@@ -328,8 +379,8 @@ static const struct Action *find_action(const char *name)
         if (strcmp(ACTIONS[i].name, name) == 0)
             return &ACTIONS[i];
     if (name)
-        cli_error("kv: there is no '%s'; there are get, set, delete and find. See template-worker "
-                  "kv --help",
+        cli_error("kv: there is no '%s'; there are get, set, delete, find and scopes. See "
+                  "template-worker kv --help",
                   name);
     else
         cli_error("kv: what about it? See template-worker kv --help");
@@ -339,20 +390,22 @@ static const struct Action *find_action(const char *name)
 static bool fits(const struct Action *action, const Arguments *a, const bool *given)
 {
     for (const struct option *o = OPTIONS; o->name; o++)
-        if (given[o->val] && o->val != STORE_FILE && o->val != GUILD && o->val != SCOPE &&
-            !strchr(action->letters, o->val)) {
+        if (given[o->val] && o->val != STORE_FILE && o->val != GUILD &&
+            (o->val != SCOPE || action->run == scopes) && !strchr(action->letters, o->val)) {
             cli_error("kv %s: it does not take --%s. See template-worker kv --help", action->name,
                       o->name);
             return false;
         }
-    int wanted = action->run == set && !a->string ? 2 : 1;
+    int wanted = action->run == scopes ? 0 : action->run == set && !a->string ? 2 : 1;
     if (a->operand_count != wanted)
         cli_error("kv %s: expected %s. See template-worker kv --help", action->name,
                   action->operands);
     else if (!a->has_guild)
         cli_error("kv %s: which guild? Name it with --guild ID", action->name);
-    else if (a->scope_count == 0)
-        cli_error("kv %s: which scopes? Name one at least with --scope SCOPE", action->name);
+    else if (a->scope_count == 0 && action->run != scopes)
+        cli_error("kv %s: which scopes? Name one at least with --scope SCOPE (kv scopes "
+                  "lists them)",
+                  action->name);
     else if (a->resume && a->no_resume)
         cli_error("kv %s: --resume or --no-resume, not both", action->name);
     else

@@ -1,5 +1,6 @@
 /* template-worker serve: store, worker and HTTP server under one event loop, which waits for
  * signals and ticks. */
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stddef.h>
@@ -11,7 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/backing.h"
-#include "cli/cli.h"
+#include "cli/cli_store.h"
 #include "cli/samples.h"
 #include "worker/dispatcher.h"
 #include "worker/templates.h"
@@ -39,25 +40,34 @@ typedef struct Service {
     uint64_t drain_until_ns; /* 0: not shutting down */
 } Service;
 
-/* Where it is, and a line to paste that shows it at work. */
-static void print_welcome(const ServeOptions *options, const char *host, unsigned port)
+/* Where it is, what it has, and lines to paste that show it at work. */
+static void print_welcome(Service *service, const ServeOptions *options)
 {
-    char name[TEMPLATE_NAME_SIZE] = "hello"; /* a sample */
-    bool any = (options->store && !options->no_samples) ||
-               (options->folder && templates_example(options->folder, name));
-    printf("Serving %s%s%s on http://%s:%u\n", options->store ? options->store : "",
-           options->store && options->templates ? " and " : "",
-           options->templates ? options->templates : "", host, port);
+    const char *host = api_host(service->api);
+    unsigned port = api_port(service->api);
+    char name[TEMPLATE_NAME_SIZE];
+    int stored = backing_example(service->backing, name);
+    bool any = stored > 0;
+    log_message(LOG_INFO, "listening on http://%s:%u", host, port);
+    printf("Serving http://%s:%u\n", host, port);
+    if (options->templates) {
+        any |= templates_example(options->folder, name);
+        printf("  the templates of the folder %s\n", options->templates);
+    }
+    if (options->store)
+        printf("  the store %s: %d template%s for every guild\n", options->store, stored,
+               stored == 1 ? "" : "s");
     if (any)
         printf("Try: curl -s http://%s:%u/execute -H 'Content-Type: application/json' -d "
                "'{\"template\": \"%s\", \"event\": {\"name\": \"Hello\", \"data\": {\"name\": "
                "\"Ada\"}}, \"context\": {\"guild_id\": \"1\"}}'\n",
                host, port, name);
-    else if (options->templates)
-        printf("No template there yet: save one as %s/NAME.luau.\n", options->templates);
     if (options->store)
-        printf("Save your own: template-worker templates save --store %s NAME.luau\n",
+        printf("Save your own: %s templates save --store %s NAME.luau\n",
+               program_invocation_name, /* it may be on no path */
                options->store);
+    else if (!any)
+        printf("No template there yet: save one as %s/NAME.luau.\n", options->templates);
     fflush(stdout);
 }
 
@@ -66,7 +76,8 @@ static void print_help(void)
     puts("usage: template-worker serve [OPTIONS]\n"
          "\n"
          "  --store FILE         the database of templates and guilds' data, made if it is not\n"
-         "                       there (template-worker.db; none if --templates is given)\n"
+         "                       there (the environment's TEMPLATE_WORKER_STORE, else\n"
+         "                       " CLI_STORE_DEFAULT "; none if --templates is given)\n"
          "  --no-samples         a new store begins without the sample templates\n"
          "  --templates FOLDER   templates for every guild, before the store's of the same name:\n"
          "                       NAME.luau, or NAME/init.luau with its files\n"
@@ -88,6 +99,8 @@ static void print_help(void)
          "  --idle-shrink S      a guild gives memory back after so long without work (10)\n"
          "  --idle-destroy S     and its VM is ended; 0: never (600)\n"
          "  --read-timeout S     for a request to arrive, and between two (30)\n"
+         "  --log-level LEVEL    debug, info, warn or error: lines below it, those that templates\n"
+         "                       print among them, are left out (info)\n"
          "\n"
          "POST /execute runs a template, POST /guilds/GUILD/events those that are subscribed to\n"
          "an event; docs/http-api.md has the rest. Templates that change are seen at once.\n"
@@ -141,8 +154,8 @@ static void on_close(uv_handle_t *handle)
     (void)handle;
 }
 
-/* From here on signals are ours, until end_loop: one that comes while the server starts ends it when
- * it has, and no moment is left in which one kills it. */
+/* From here on signals are ours, until end_loop: one that comes while the server starts ends it
+ * when it has, and no moment is left in which one kills it. */
 static void begin_loop(Service *service)
 {
     uv_loop_init(&service->loop);
@@ -239,10 +252,7 @@ static bool open_sources(Service *service, ServeOptions *options, KhronosSandbox
 
 static void serve_until_end(Service *service, const ServeOptions *options)
 {
-    const char *host = api_host(service->api);
-    unsigned port = api_port(service->api);
-    log_message(LOG_INFO, "listening on http://%s:%u", host, port);
-    print_welcome(options, host, port);
+    print_welcome(service, options);
     wait_for_end(service);
     dispatcher_stop(service->dispatcher);
 }
@@ -273,7 +283,7 @@ static int serve(ServeOptions *options, KhronosSandbox *sandbox)
 /* ---- Arguments --------------------------------------------------------------------------------
  */
 
-enum { TEMPLATES = 256, STORE, LISTEN, STRATEGY, NUMBERS };
+enum { TEMPLATES = 256, STORE, LISTEN, STRATEGY, LOG_LEVEL, NUMBERS };
 
 /* Options that are numbers: where each goes, and how many of that place's unit one is. */
 typedef struct NumberOption {
@@ -322,11 +332,27 @@ static bool set_number(const NumberOption *option, const char *text, ServeOption
     return true;
 }
 
+static bool set_log_level(const char *text)
+{
+    LogLevel level;
+    bool known = log_level_parse(text, &level);
+    if (known)
+        log_setlevel(level);
+    else
+        cli_error("--log-level: expected debug, info, warn or error, got '%s'", text);
+    return known;
+}
+
 static bool set_text(int option, char *text, ServeOptions *options)
 {
     switch (option) {
     case TEMPLATES: options->templates = text; return true;
-    case STORE: options->store = text; return true;
+    case STORE:
+        options->store = text;
+        if (text[0] == '\0')
+            cli_error("--store: the name of a file is missing");
+        return text[0] != '\0';
+    case LOG_LEVEL: return set_log_level(text);
     case LISTEN: options->api.address = text; return true;
     default:
         if (worker_strategy_parse(text, &options->worker.strategy))
@@ -337,7 +363,7 @@ static bool set_text(int option, char *text, ServeOptions *options)
     }
 }
 
-enum { OTHER_OPTION_COUNT = 6 };
+enum { OTHER_OPTION_COUNT = 7 };
 
 /* -1: go on; else the exit status. */
 static int read_options(int argc, char **argv, ServeOptions *options)
@@ -349,6 +375,7 @@ static int read_options(int argc, char **argv, ServeOptions *options)
         {"store", required_argument, NULL, STORE},
         {"listen", required_argument, NULL, LISTEN},
         {"strategy", required_argument, NULL, STRATEGY},
+        {"log-level", required_argument, NULL, LOG_LEVEL},
     };
     for (int i = 0; i < NUMBER_OPTION_COUNT; i++)
         known[OTHER_OPTION_COUNT + i] = (struct option){NUMBER_OPTIONS[i].name, required_argument,
@@ -368,8 +395,8 @@ static int read_options(int argc, char **argv, ServeOptions *options)
         if (!good)
             return EXIT_USAGE;
     }
-    if (!options->templates && !options->store)
-        options->store = CLI_STORE_DEFAULT;
+    if (options->store || !options->templates)
+        options->store = cli_store_path(options->store);
     if (optind == argc)
         return -1;
     cli_error("serve: '%s' is too much. See template-worker serve --help", argv[optind]);

@@ -19,7 +19,7 @@ static const struct Command {
     int (*run)(int argc, char **argv);
     const char *summary;
 } COMMANDS[] = {
-    {"serve", cmd_serve, "serve a folder of templates over HTTP"},
+    {"serve", cmd_serve, "serve templates over HTTP"},
     {"run", cmd_run, "run a template once, or with --bare a plain Luau program"},
     {"test", cmd_test, "run the tests of a folder of templates"},
     {"check", cmd_check, "report syntax errors without running anything"},
@@ -37,7 +37,7 @@ static void print_help(FILE *out)
           "\n",
           out);
     for (size_t i = 0; i < BASE_ARRAY_COUNT(COMMANDS); i++)
-        fprintf(out, "  %-9s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
+        fprintf(out, "  %-10s %s\n", COMMANDS[i].name, COMMANDS[i].summary);
     fputs(
         "\n"
         "  --help     this text; COMMAND --help, or help COMMAND, tells about a command\n"
@@ -46,7 +46,7 @@ static void print_help(FILE *out)
         "examples:\n"
         "  template-worker run --bare program.luau\n"
         "  template-worker run templates/hello.luau --event event.json\n"
-        "  template-worker serve --templates templates --port 60000\n"
+        "  template-worker serve --port 60000\n"
         "  template-worker templates save greeter.luau --event MESSAGE_CREATE\n"
         "\n"
         "exit status: 0 if all went well, 1 if the work failed, 2 if the command line is wrong.\n",

@@ -11,7 +11,7 @@
  * Files: sqlite_open.c (opening, closing, the lock against a second server), sqlite_connection.c,
  * sqlite_statement.c, sqlite_schema.c (versions of the schema), sqlite_writer.c, sqlite_reader.c,
  * sqlite_admin.c (check and backup), and the operations by what they are about: sqlite_kv*.c,
- * sqlite_templates.c, sqlite_schedules.c, sqlite_due.c. */
+ * sqlite_templates*.c, sqlite_schedules.c, sqlite_due.c. */
 #include <signal.h>
 
 #include "base/clock.h"

@@ -58,7 +58,7 @@ void sqlite_templates_load(SqliteConnection *c, StoreRequest *request); /* sqlit
 void sqlite_template_list(SqliteConnection *c, StoreRequest *request);
 void sqlite_template_get(SqliteConnection *c, StoreRequest *request);
 void sqlite_template_versions(SqliteConnection *c, StoreRequest *request);
-void sqlite_template_save(SqliteConnection *c, StoreRequest *request);
+void sqlite_template_save(SqliteConnection *c, StoreRequest *request); /* sqlite_templates_save.c */
 void sqlite_template_delete(SqliteConnection *c, StoreRequest *request);
 void sqlite_template_activate(SqliteConnection *c, StoreRequest *request);
 void sqlite_due_next(SqliteConnection *c, StoreRequest *request); /* sqlite_due.c */

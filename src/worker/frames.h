@@ -24,6 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "khronos/template.h"
 #include "worker/vm_action.h"
@@ -32,7 +33,7 @@
 enum {
     FRAME_BYTES_MAX = 16 << 20, /* type and payload */
     FRAME_HEADER_BYTES = 4,
-    FRAME_VERSION = 3,           /* parent and child are the same program; a guard all the same */
+    FRAME_VERSION = 4,           /* parent and child are the same program; a guard all the same */
     FRAME_EXECUTIONS_MAX = 1024, /* of an action */
     FRAME_CAPABILITIES_MAX = 1024,
     FRAME_TEXT_MAX = 1 << 16 /* names, ids, messages of the protocol itself */
@@ -110,6 +111,7 @@ typedef struct FrameInit {
     int index; /* of the child, for its log */
     int threads;
     uint32_t slots;
+    LogLevel log_level; /* of the child's own lines */
     bool wants_logs, wants_states, wants_calls;
     KhronosLimits limits;
     uint64_t shrink_idle_ns, destroy_idle_ns;

@@ -47,6 +47,7 @@ bool frame_put_init(Strbuf *sb, const FrameInit *init)
     frame_put_int(sb, init->index);
     frame_put_int(sb, init->threads);
     frame_put_u64(sb, init->slots);
+    frame_put_u64(sb, (uint64_t)init->log_level);
     frame_put_u64(sb, init->wants_logs);
     frame_put_u64(sb, init->wants_states);
     frame_put_u64(sb, init->wants_calls);
@@ -67,6 +68,7 @@ bool frame_read_init(FrameReader *r, FrameInit *out)
     out->index = frame_int(r);
     out->threads = frame_int(r);
     out->slots = (uint32_t)frame_below(r, FRAME_NO_SLOT);
+    out->log_level = (LogLevel)frame_below(r, LOG_LEVELS);
     out->wants_logs = frame_flag(r);
     out->wants_states = frame_flag(r);
     out->wants_calls = frame_flag(r);

@@ -347,6 +347,7 @@ static void start_strategy(Child *child, FrameReader *payload)
     if (child->strategy || !frame_read_init(payload, &child->init) ||
         child->init.slots > child->started_count)
         give_up(EXIT_PROTOCOL, "the parent's first message is malformed");
+    log_setlevel(child->init.log_level);
     child->sandbox = child->make_sandbox();
     if (!child->sandbox)
         give_up(EXIT_RESOURCES, "the sandbox cannot be made");

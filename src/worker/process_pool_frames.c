@@ -52,6 +52,7 @@ bool life_greet(ChildLife *life)
     FrameInit init = {.index = life->shard->index,
                       .threads = options->threads > 0 ? options->threads : 1,
                       .slots = POOL_SLOTS,
+                      .log_level = log_level(),
                       .wants_logs = options->log.line != NULL,
                       .wants_states = options->observer.state != NULL,
                       .wants_calls = pool_wants_calls(life->shard->pool),

@@ -53,6 +53,8 @@ CASES = {
         (["run", "--event"], 2, "", ["option '--event' needs a value"]),
         (["run", "--bare=x", "x"], 2, "", ["a value is too much"]),
         (["serve", "--port", "x"], 2, "", ["--port: expected a whole number from 0 to 65535, got 'x'"]),
+        (["serve", "--log-level", "loud"], 2, "", ["--log-level: expected debug, info, warn or error, got 'loud'"]),
+        (["serve", "--store", ""], 2, "", ["--store: the name of a file is missing"]),
         (["serve", "--nothing"], 2, "", ["serve: unknown option '--nothing'"]),
         (["help", "run"], 0, ["usage: template-worker run"], ""),
         (["help", "store"], 0, ["usage: template-worker store check"], ""),

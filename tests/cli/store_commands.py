@@ -20,6 +20,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 FILES = {
     "hi.luau": 'local event, ctx = ...\nreturn "hi"\n',
+    "visits.luau": "local event, ctx = ...\nlocal n = (ctx.KV:get('visits', {'s'}) or 0) + 1\n"
+                   "ctx.KV:set('visits', n, {'s'})\nreturn n\n",
     "bad.luau": "local x = = 1\n",
     "big/init.luau": 'return require("./lib/a")\n',
     "big/lib/a.luau": "return 1\n",
@@ -117,12 +119,21 @@ SESSIONS = {
          "a    users, xp  TIME  yes     -5\n"
          'b    users      -                         -       "te\\"xt"\n', ""),
         (["kv", "get", "a", *KV, "--scope", "xp", "--json"], 0,
-         '{"id":2,"key":"a","scopes":["users","xp"],"value":-5,"created_at":"TIME","last_updated_at":"TIME",'
+         '{"id":"2","key":"a","scopes":["users","xp"],"value":-5,"created_at":"TIME","last_updated_at":"TIME",'
          '"expires_at":"TIME","resume":true}\n', ""),
         (["kv", "set", "a", "1", *KV, "--scope", "xp", "--expires", "never", "--no-resume"], 0,
          "a is changed, id 2\n", ""),
         (["kv", "get", "a", *KV, "--scope", "xp", "--json"], 0, ['"expires_at":null,"resume":false'], ""),
         (["kv", "find", "none%", *KV], 0, "no records\n", ""),
+        (["kv", "scopes", "--guild", "42"], 0, "users\nxp\n", ""),
+        (["kv", "scopes", "--guild", "42", "--json"], 0, '["users","xp"]\n', ""),
+        (["kv", "scopes", "--guild", "44"], 0, "no records\n", ""),
+        (["kv", "scopes", "--guild", "44", "--json"], 0, "[]\n", ""),
+        # What a run keeps is there for the next one, and for these commands.
+        (["run", "visits.luau", "--store", "visits.db", "--guild", "7"], 0, "1\n", ""),
+        (["run", "visits.luau", "--store", "visits.db", "--guild", "7"], 0, "2\n", ""),
+        (["kv", "get", "visits", "--store", "visits.db", "--guild", "7", "--scope", "s"], 0, "2\n", ""),
+        (["run", "visits.luau"], 1, "", ["visits.luau:2: there is no store here: name one with"]),
         (["kv", "delete", "b", *KV], 0, "b is deleted\n", ""),
         (["kv", "delete", "b", *KV], 1, "", "template-worker: there is no record 'b' with users in guild 42\n"),
         (["kv", "get", "a", "--guild", "43", "--scope", "users"], 1, "", ["in guild 43"]),
@@ -144,6 +155,10 @@ SESSIONS = {
         (["kv", "get", "b", *KV, "--resume"], 2, "", ["it does not take --resume"]),
         (["kv"], 2, "", ["what about it?"]),
         (["kv", "frob"], 2, "", ["there is no 'frob'"]),
+        (["kv", "scopes"], 2, "", ["which guild?"]),
+        (["kv", "scopes", *KV], 2, "", ["it does not take --scope"]),
+        (["kv", "scopes", "x", "--guild", "1"], 2, "", ["expected nothing more"]),
+        (["kv", "get", "b", *KV, "--store", ""], 1, "", ["--store: the name of a file is missing"]),
         (["kv", "--help"], 0, ["usage: template-worker kv get"], ""),
     ],
     "store": [

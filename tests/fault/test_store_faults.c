@@ -14,37 +14,8 @@
 
 #include <cmocka.h>
 
-#include "../store_tools.h"
 #include "base/log.h"
-#include "faulty_vfs.h"
-
-static int set_up_faulty(void **state)
-{
-    faulty_install();
-    return set_up(state);
-}
-
-static int tear_down_faulty(void **state)
-{
-    faulty_disarm();
-    faulty_space(-1);
-    faulty_remove();
-    return tear_down(state);
-}
-
-static StoreOptions options_here(const Folder *f)
-{
-    return (StoreOptions){
-        .path = f->file, .exclusive = true, .readers = 1, .lock_wait_ms = TOOL_PATIENCE_MS};
-}
-
-static Store *open_here(const Folder *f)
-{
-    StoreOptions options = options_here(f);
-    Store *store = open_store(&options);
-    assert_non_null(store);
-    return store;
-}
+#include "faulty_store.h"
 
 static char *long_value(size_t size)
 {

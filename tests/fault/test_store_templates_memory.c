@@ -12,57 +12,10 @@
 #include <cmocka.h>
 
 #include "fault_support.h"
+#include "sqlite_memory.h"
 #include "store/sqlite_store.h"
 
-enum { HEADER = 16, GUILD = 7, BEFORE = 3 };
-
-/* ---- SQLite's memory comes from here, where the linker gives it the allocators that fail ---- */
-
-static void *sized_malloc(int size)
-{
-    char *block = malloc((size_t)size + HEADER);
-    if (block == NULL)
-        return NULL;
-    memcpy(block, &size, sizeof size);
-    return block + HEADER;
-}
-
-static void sized_free(void *memory)
-{
-    free((char *)memory - HEADER);
-}
-
-static int sized_size(void *memory)
-{
-    int size;
-    memcpy(&size, (char *)memory - HEADER, sizeof size);
-    return size;
-}
-
-static void *sized_realloc(void *memory, int size)
-{
-    char *block = realloc((char *)memory - HEADER, (size_t)size + HEADER);
-    if (block == NULL)
-        return NULL;
-    memcpy(block, &size, sizeof size);
-    return block + HEADER;
-}
-
-static int round_up(int size)
-{
-    return (size + 7) & ~7;
-}
-
-static int memory_init(void *data)
-{
-    (void)data;
-    return SQLITE_OK;
-}
-
-static void memory_shutdown(void *data)
-{
-    (void)data;
-}
+enum { GUILD = 7, BEFORE = 3 };
 
 /* ---- What there is at first ---- */
 
@@ -306,12 +259,7 @@ static void test_codec(void **state)
 
 int main(void)
 {
-    static const sqlite3_mem_methods MEMORY = {sized_malloc,    sized_free, sized_realloc,
-                                               sized_size,      round_up,   memory_init,
-                                               memory_shutdown, NULL};
-    /* No pools that would hide how often there could be no memory. */
-    if (sqlite3_config(SQLITE_CONFIG_MALLOC, &MEMORY) != SQLITE_OK ||
-        sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) != SQLITE_OK)
+    if (!sqlite_memory_use())
         return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_operations),
                                        cmocka_unit_test(test_codec)};

@@ -260,6 +260,7 @@ static void make_init(Strbuf *sb)
     FrameInit init = {.index = 1023,
                       .threads = 1,
                       .slots = UINT32_MAX - 1,
+                      .log_level = LOG_ERROR,
                       .wants_logs = true,
                       .wants_calls = true,
                       .limits = ODD_LIMITS,

@@ -3,7 +3,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "fake_seat.h"
 #include "vm_mock.h"
 #include "worker/worker.h"
 
@@ -23,44 +23,13 @@ typedef struct Job {
     atomic_int completions;
 } Job;
 
-/* What a seat serves in place of sockets: one job at a time, put there by the test. */
-typedef struct FakeIo {
-    WorkerSeat *seat;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    Job *job;
-    bool woken;
-    atomic_int served;
-} FakeIo;
-
 typedef struct Bench {
     WorkerOptions options;
     VmOps ops;
     MockWorld world;
     Worker *worker;
-    FakeIo ios[SEATS];
+    FakeSeat seats[SEATS];
 } Bench;
-
-static void *fake_open(void *userdata, int index, WorkerSeat *seat)
-{
-    FakeIo *io = (FakeIo *)userdata + index;
-    io->seat = seat;
-    pthread_mutex_init(&io->lock, NULL);
-    pthread_cond_init(&io->changed, NULL);
-    return io;
-}
-
-static bool fake_wait(void *arg, int timeout_ms)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    while (!io->job && !io->woken && timeout_ms < 0)
-        pthread_cond_wait(&io->changed, &io->lock);
-    io->woken = false;
-    bool any = io->job != NULL;
-    pthread_mutex_unlock(&io->lock);
-    return any;
-}
 
 static void on_complete(LuaVmAction *action)
 {
@@ -68,33 +37,7 @@ static void on_complete(LuaVmAction *action)
     atomic_fetch_add(&job->completions, 1);
 }
 
-static void fake_serve(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    Job *job = io->job;
-    io->job = NULL;
-    pthread_mutex_unlock(&io->lock);
-    /* A job that runs may be done before worker_begin returns, but its memory is the test's, which
-     * waits for `served` as well. */
-    job->begun = worker_begin(io->seat, &job->action);
-    if (job->begun == WORKER_DONE)
-        on_complete(&job->action);
-    else if (job->begun == WORKER_NOT_NOW)
-        worker_post(io->seat, &job->action);
-    atomic_fetch_add(&io->served, 1);
-}
-
-static void fake_wake(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    io->woken = true;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-}
-
-static void hand_over(FakeIo *io, Job *job, VmActionType type, uint64_t guild_id, MockPlan plan)
+static void hand_over(FakeSeat *seat, Job *job, VmActionType type, uint64_t guild_id, MockPlan plan)
 {
     job->plan = plan;
     job->action = (LuaVmAction){
@@ -104,14 +47,7 @@ static void hand_over(FakeIo *io, Job *job, VmActionType type, uint64_t guild_id
         .userdata = job,
         .execution = {.event = &job->plan.event, .id = "x"},
     };
-    int before = atomic_load(&io->served);
-    pthread_mutex_lock(&io->lock);
-    io->job = job;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-    for (int i = 0; i < 600000 && atomic_load(&io->served) == before; i++)
-        usleep(200);
-    assert_int_equal(atomic_load(&io->served), before + 1);
+    job->begun = fake_seat_begin(seat, &job->action);
 }
 
 static void finish(Job *job, KhronosStatus status)
@@ -127,19 +63,19 @@ static void finish(Job *job, KhronosStatus status)
 
 static const MockPlan QUICK = {.kind = MOCK_FINISH};
 
-static WorkerBegun run(FakeIo *io, uint64_t guild_id, MockPlan plan, KhronosStatus status)
+static WorkerBegun run(FakeSeat *seat, uint64_t guild_id, MockPlan plan, KhronosStatus status)
 {
     Job job = {0};
-    hand_over(io, &job, VM_ACTION_EXECUTE, guild_id, plan);
+    hand_over(seat, &job, VM_ACTION_EXECUTE, guild_id, plan);
     finish(&job, status);
     return job.begun;
 }
 
 /* Until the guild is at rest after its last turn, and trusted: an action begins on the seat. */
-static void become_trusted(FakeIo *io, uint64_t guild_id)
+static void become_trusted(FakeSeat *seat, uint64_t guild_id)
 {
     for (int i = 0; i < 10000; i++)
-        if (run(io, guild_id, QUICK, KHRONOS_OK) == WORKER_DONE)
+        if (run(seat, guild_id, QUICK, KHRONOS_OK) == WORKER_DONE)
             return;
     fail_msg("guild %d never begins on a seat", (int)guild_id);
 }
@@ -154,7 +90,7 @@ static int setup(void **state)
     b->options.strategy = strategy;
     b->options.threads = SEATS;
     b->options.vm_ops = &b->ops;
-    b->options.io = (WorkerIo){b->ios, fake_open, fake_wait, fake_serve, fake_wake};
+    b->options.io = fake_seats(b->seats);
     b->worker = worker_start(&b->options, error, sizeof(error));
     assert_non_null(b->worker);
     *state = b;
@@ -174,10 +110,7 @@ static int teardown(void **state)
     Bench *b = *state;
     if (b->worker)
         stop(b);
-    for (int i = 0; i < SEATS; i++) {
-        pthread_mutex_destroy(&b->ios[i].lock);
-        pthread_cond_destroy(&b->ios[i].changed);
-    }
+    fake_seats_free(b->seats, SEATS);
     free(b);
     return 0;
 }
@@ -187,49 +120,49 @@ static void test_begin(void **state)
     Bench *b = *state;
     bool pool = b->options.strategy == WORKER_THREAD_POOL;
     /* Nobody knows the guild: not on the seat. */
-    assert_int_equal(run(&b->ios[0], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
+    assert_int_equal(run(&b->seats[0], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
     if (!pool) { /* seats only serve */
         for (int i = 0; i < 50; i++)
-            assert_int_equal(run(&b->ios[i % SEATS], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
+            assert_int_equal(run(&b->seats[i % SEATS], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
         return;
     }
-    become_trusted(&b->ios[0], 7);
-    become_trusted(&b->ios[1], 7);
+    become_trusted(&b->seats[0], 7);
+    become_trusted(&b->seats[1], 7);
     /* Other actions are not begun. */
     Job job = {0};
-    hand_over(&b->ios[0], &job, VM_ACTION_CLEAR_CACHE, 7, QUICK);
+    hand_over(&b->seats[0], &job, VM_ACTION_CLEAR_CACHE, 7, QUICK);
     assert_int_equal(job.begun, WORKER_NOT_NOW);
     finish(&job, KHRONOS_OK);
     /* One that waits: it is done later, by a worker. */
-    become_trusted(&b->ios[0], 7);
+    become_trusted(&b->seats[0], 7);
     MockPlan waiting = {.kind = MOCK_WAIT, .wait_ns = 5 * CLOCK_NS_PER_MS};
-    assert_int_equal(run(&b->ios[0], 7, waiting, KHRONOS_OK), WORKER_RUNS);
-    become_trusted(&b->ios[0], 7);
+    assert_int_equal(run(&b->seats[0], 7, waiting, KHRONOS_OK), WORKER_RUNS);
+    become_trusted(&b->seats[0], 7);
     MockPlan steps = {.kind = MOCK_FINISH, .steps = 20};
-    assert_int_equal(run(&b->ios[0], 7, steps, KHRONOS_OK), WORKER_RUNS);
+    assert_int_equal(run(&b->seats[0], 7, steps, KHRONOS_OK), WORKER_RUNS);
     /* It surprised its seat: not trusted for a while. */
-    assert_int_equal(run(&b->ios[0], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
+    assert_int_equal(run(&b->seats[0], 7, QUICK, KHRONOS_OK), WORKER_NOT_NOW);
 }
 
 /* A guild parked on a seat: the seat goes on serving others. */
 static void test_parked_on_seat(void **state)
 {
     Bench *b = *state;
-    become_trusted(&b->ios[0], 7);
+    become_trusted(&b->seats[0], 7);
     Job parked = {0}, control = {0};
-    hand_over(&b->ios[0], &parked, VM_ACTION_EXECUTE, 7, (MockPlan){.kind = MOCK_PARK});
+    hand_over(&b->seats[0], &parked, VM_ACTION_EXECUTE, 7, (MockPlan){.kind = MOCK_PARK});
     assert_int_equal(parked.begun, WORKER_RUNS);
     for (int i = 0; i < 20; i++)
-        run(&b->ios[0], 8, QUICK, KHRONOS_OK);
+        run(&b->seats[0], 8, QUICK, KHRONOS_OK);
     assert_int_equal(atomic_load(&parked.completions), 0);
-    hand_over(&b->ios[0], &control, VM_ACTION_GET_STATE, 7, QUICK);
+    hand_over(&b->seats[0], &control, VM_ACTION_GET_STATE, 7, QUICK);
     finish(&control, KHRONOS_OK);
     assert_int_equal(control.action.info.state, VM_HEALTHY);
-    hand_over(&b->ios[0], &control, VM_ACTION_DESTROY, 7, QUICK);
+    hand_over(&b->seats[0], &control, VM_ACTION_DESTROY, 7, QUICK);
     finish(&control, KHRONOS_OK);
     finish(&parked, KHRONOS_BROKEN);
-    become_trusted(&b->ios[0], 9);
-    hand_over(&b->ios[0], &parked, VM_ACTION_EXECUTE, 9, (MockPlan){.kind = MOCK_PARK});
+    become_trusted(&b->seats[0], 9);
+    hand_over(&b->seats[0], &parked, VM_ACTION_EXECUTE, 9, (MockPlan){.kind = MOCK_PARK});
     stop(b);
     finish(&parked, KHRONOS_BROKEN);
 }
@@ -240,16 +173,16 @@ static void test_panic_on_seat(void **state)
     Bench *b = *state;
     const MockPlan plans[] = {{.kind = MOCK_PANIC}, {.kind = MOCK_PANICKED}};
     for (int i = 0; i < 6; i++) {
-        FakeIo *io = &b->ios[i % SEATS];
-        become_trusted(io, 7);
-        assert_int_equal(run(io, 7, plans[i % 2], KHRONOS_BROKEN), WORKER_DONE);
+        FakeSeat *seat = &b->seats[i % SEATS];
+        become_trusted(seat, 7);
+        assert_int_equal(run(seat, 7, plans[i % 2], KHRONOS_BROKEN), WORKER_DONE);
         WorkerStats stats;
         worker_stats(b->worker, &stats);
         assert_int_equal(stats.panics, i + 1);
         assert_int_equal(stats.broken[VM_PANIC_RECOVERY], i + 1);
     }
-    become_trusted(&b->ios[0], 7);
-    become_trusted(&b->ios[1], 8);
+    become_trusted(&b->seats[0], 7);
+    become_trusted(&b->seats[1], 8);
 }
 
 int main(void)

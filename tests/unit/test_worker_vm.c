@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "runtime_support.h"
+#include "fake_seat.h"
 #include "worker_vm_bench.h"
 
 static void test_many_guilds(void **state)
@@ -175,96 +176,34 @@ static void test_stop_completes_everything(void **state)
     template_release(t);
 }
 
-/* What a seat serves in place of sockets: one job at a time, put there by the test. */
-typedef struct FakeIo {
-    WorkerSeat *seat;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    VmJob *job;
-    bool woken;
-    WorkerBegun begun; /* of the last job */
-} FakeIo;
-
-static void *fake_open(void *userdata, int index, WorkerSeat *seat)
-{
-    FakeIo *io = (FakeIo *)userdata + index;
-    io->seat = seat;
-    pthread_mutex_init(&io->lock, NULL);
-    pthread_cond_init(&io->changed, NULL);
-    return io;
-}
-
-static bool fake_wait(void *arg, int timeout_ms)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    while (!io->job && !io->woken && timeout_ms < 0)
-        pthread_cond_wait(&io->changed, &io->lock);
-    io->woken = false;
-    bool any = io->job != NULL;
-    pthread_mutex_unlock(&io->lock);
-    return any;
-}
-
-static void fake_serve(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    VmJob *job = io->job;
-    io->job = NULL;
-    pthread_mutex_unlock(&io->lock);
-    WorkerBegun begun = worker_begin(io->seat, &job->action);
-    io->begun = begun;
-    if (begun == WORKER_DONE)
-        vm_complete(&job->action);
-    else if (begun == WORKER_NOT_NOW)
-        worker_post(io->seat, &job->action);
-}
-
-static void fake_wake(void *arg)
-{
-    FakeIo *io = arg;
-    pthread_mutex_lock(&io->lock);
-    io->woken = true;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-}
-
-static void hand_over(FakeIo *io, VmJob *job)
-{
-    pthread_mutex_lock(&io->lock);
-    io->job = job;
-    pthread_cond_signal(&io->changed);
-    pthread_mutex_unlock(&io->lock);
-}
-
-static void run_on_seat(VmBench *b, FakeIo *io, VmJob *job, uint64_t guild_id, KhronosTemplate *t)
+static void run_on_seat(VmBench *b, FakeSeat *seat, VmJob *job, uint64_t guild_id,
+                        KhronosTemplate *t)
 {
     memset(job, 0, sizeof(*job));
     vm_fill(b, job, VM_ACTION_EXECUTE, guild_id, t);
-    hand_over(io, job);
+    fake_seat_begin(seat, &job->action);
     vm_wait_for(job);
 }
 
 static void test_seats(void **state)
 {
     VmBench *b = *state;
-    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
+    FakeSeat *seats = b->seats = calloc(2, sizeof(*seats));
     VmJob job;
     b->options.limits.cpu_max_ns = 300 * CLOCK_NS_PER_MS;
-    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    b->options.io = fake_seats(seats);
     vm_bench_start(b);
     KhronosTemplate *t = vm_template(b, "n = (n or 0) + 1 return n");
     KhronosTemplate *spin = vm_template(b, "while true do end");
     int on_spot = 0;
     for (int i = 0; i < 200; i++) { /* the first goes to a worker, most others begin on the seat */
-        run_on_seat(b, &ios[i % 2], &job, 7, t);
+        run_on_seat(b, &seats[i % 2], &job, 7, t);
         char expected[16];
         snprintf(expected, sizeof(expected), "%d", i + 1);
         assert_int_equal(job.action.execution.status, KHRONOS_OK);
         assert_string_equal(strbuf_cstr(&job.result), expected);
-        assert_true(i > 0 || ios[i % 2].begun == WORKER_NOT_NOW);
-        on_spot += ios[i % 2].begun == WORKER_DONE;
+        assert_true(i > 0 || seats[i % 2].begun == WORKER_NOT_NOW);
+        on_spot += seats[i % 2].begun == WORKER_DONE;
         vm_job_free(&job);
     }
     assert_true(on_spot > 0);
@@ -272,16 +211,16 @@ static void test_seats(void **state)
      */
     VmJob spinning = {0};
     vm_fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
-    hand_over(&ios[0], &spinning);
+    fake_seat_begin(&seats[0], &spinning.action);
     usleep(20000);
-    run_on_seat(b, &ios[0], &job, 8, t);
+    run_on_seat(b, &seats[0], &job, 8, t);
     assert_int_equal(atomic_load(&spinning.completions), 0);
     vm_job_free(&job);
     vm_wait_for(&spinning);
     assert_int_equal(spinning.action.execution.status, KHRONOS_TIMEOUT);
     vm_job_free(&spinning);
-    run_on_seat(b, &ios[0], &job, 7, t);
-    assert_int_equal(ios[0].begun, WORKER_NOT_NOW);
+    run_on_seat(b, &seats[0], &job, 7, t);
+    assert_int_equal(seats[0].begun, WORKER_NOT_NOW);
     assert_string_equal(strbuf_cstr(&job.result), "1"); /* a new VM */
     vm_job_free(&job);
     template_release(t);
@@ -292,18 +231,18 @@ static void test_seats(void **state)
 static void test_seats_stop(void **state)
 {
     VmBench *b = *state;
-    FakeIo *ios = b->ios = calloc(2, sizeof(*ios));
+    FakeSeat *seats = b->seats = calloc(2, sizeof(*seats));
     VmJob job, spinning = {0};
-    b->options.io = (WorkerIo){ios, fake_open, fake_wait, fake_serve, fake_wake};
+    b->options.io = fake_seats(seats);
     vm_bench_start(b);
     KhronosTemplate *t = vm_template(b, "return 1");
     KhronosTemplate *spin = vm_template(b, "while true do end");
     for (int i = 0; i < 5; i++) {
-        run_on_seat(b, &ios[0], &job, 7, t);
+        run_on_seat(b, &seats[0], &job, 7, t);
         vm_job_free(&job);
     }
     vm_fill(b, &spinning, VM_ACTION_EXECUTE, 7, spin);
-    hand_over(&ios[0], &spinning);
+    fake_seat_begin(&seats[0], &spinning.action);
     EVENTUALLY(vm_info(b, 7).account.preemptions > 0);
     worker_stop(b->worker);
     b->worker = NULL;

@@ -33,7 +33,7 @@ int vm_bench_teardown(void **state)
     worker_stop(b->worker);
     sandbox_release(b->sandbox);
     free(b->event_text);
-    free(b->ios);
+    free(b->seats);
     free(b);
     return 0;
 }

@@ -16,7 +16,7 @@ typedef struct VmBench {
     KhronosEvent event;
     char *event_text;
     int templates; /* made */
-    void *ios;     /* freed when the worker is gone */
+    void *seats;   /* freed when the worker is gone */
 } VmBench;
 
 /* One action with its owner's part. */
