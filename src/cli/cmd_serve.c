@@ -141,8 +141,8 @@ static void on_close(uv_handle_t *handle)
     (void)handle;
 }
 
-/* From here on signals are ours, until end_loop: one that comes while the server starts ends it when
- * it has, and no moment is left in which one kills it. */
+/* From here on signals are ours, until end_loop: one that comes while the server starts ends it
+ * when it has, and no moment is left in which one kills it. */
 static void begin_loop(Service *service)
 {
     uv_loop_init(&service->loop);
