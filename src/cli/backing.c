@@ -161,8 +161,11 @@ bool backing_start(Backing *backing, Worker *worker, Dispatcher *dispatcher, cha
 void backing_stop(Backing *backing)
 {
     Lifecycle *lifecycle = atomic_load_explicit(&backing->lifecycle, memory_order_relaxed);
+    Expiry *expiry = atomic_load_explicit(&backing->expiry, memory_order_relaxed);
     if (lifecycle)
         lifecycle_stop(lifecycle);
+    if (expiry)
+        expiry_quiet(expiry);
     if (backing->templates)
         store_templates_stop(backing->templates);
     if (backing->services)

@@ -320,6 +320,7 @@ void sqlite_free(Store *base)
     for (int i = 0; i < store->reader_count; i++)
         sqlite_disconnect(&store->readers[i].connection);
     free(store->readers);
+    sqlite_forget_astray(store);
     sqlite_disconnect(&store->writer); /* the last one: moves the log into the file */
     if (store->file_fd >= 0)
         close(store->file_fd);

@@ -68,6 +68,8 @@ struct SqliteStore {
     int restart_pages;       /* likewise: a log this long must start anew */
     int others_version;      /* likewise: changes when someone else wrote */
     uint64_t watched_ns;     /* likewise */
+    StoreDue *astray;        /* likewise: taken perhaps, by transactions that were said to fail */
+    size_t astray_count;     /* likewise */
     pthread_t writer_thread;
     bool writer_started;
     SqliteReader *readers;
@@ -141,6 +143,12 @@ bool sqlite_is_trouble(StoreStatus status);
 void sqlite_queue_put(SqliteQueue *queue, StoreRequest *request);
 /* Counts the requests of the chain and completes them: they are not the store's any more. */
 void sqlite_complete(SqliteStore *store, StoreRequest *chain, bool writes);
+
+/* The transaction of these requests counts as failed, and may be in the file. (sqlite_astray.c) */
+void sqlite_note_astray(SqliteStore *store, const StoreRequest *first, const StoreRequest *end);
+/* In a transaction: what such ones took is due again. False: it must be rolled back. */
+bool sqlite_give_back_astray(SqliteStore *store);
+void sqlite_forget_astray(SqliteStore *store); /* that is in the file; or the store ends */
 
 bool sqlite_start_writer(SqliteStore *store); /* sqlite_writer.c */
 /* Which files the writer's connection has, and that nobody else has written yet. */

@@ -188,16 +188,24 @@ static bool commit(SqliteStore *store, StoreRequest *first, StoreRequest *end, T
     int code = sqlite_control(c, "COMMIT", NULL);
     if (code == SQLITE_OK) {
         /* If the file was replaced in between, it went into one that nobody will find. */
-        if (!files_same(store))
+        if (files_same(store)) {
+            sqlite_forget_astray(store);
+        } else {
+            sqlite_note_astray(store, first, end);
             fail_all_gone(store, first, end);
+        }
         return true;
     }
+    size_t astray_before = store->astray_count;
+    sqlite_note_astray(store, first, end);
     fail_all_for(c, first, end, code);
     StoreStatus status = STORE_OK;
     for (StoreRequest *r = first; r != end && status == STORE_OK; r = r->queue_next)
         status = r->status;
     *how = status == STORE_DISK_FULL || status == STORE_NO_MEMORY ? TRANSACTION_LOST
                                                                   : TRANSACTION_DONE;
+    if (*how == TRANSACTION_LOST)
+        store->astray_count = astray_before;
     roll_back(c);
     return false;
 }
@@ -213,7 +221,12 @@ static TransactionEnd transact(SqliteStore *store, StoreRequest *first, StoreReq
         return TRANSACTION_REFUSED;
     }
     c->due_ms = STORE_NO_TIME;
-    bool any = false;
+    if (!sqlite_give_back_astray(store)) {
+        fail_all(first, end, STORE_NO_MEMORY, "what was taken astray cannot be given back");
+        roll_back(c);
+        return TRANSACTION_REFUSED;
+    }
+    bool any = store->astray_count > 0;
     for (StoreRequest *request = first; request != end; request = request->queue_next) {
         bool apart = perform_apart(c, request);
         if (!apart || request->status == STORE_DISK_FULL) {

@@ -151,10 +151,13 @@ static int64_t next_poll_ms(const Expiry *x)
 }
 
 /* True: nothing came back meanwhile, and whoever brings something wakes the thread from now on. */
-static bool settle(Expiry *x, int64_t next_ms)
+static bool settle(Expiry *x, int64_t next_ms, bool winding_up)
 {
     pthread_mutex_lock(&x->lock);
     bool settled = !x->back_first && !x->looked && x->hint_ms >= x->next_ms;
+    x->quiet = x->quiet || winding_up;
+    if (x->quiet)
+        pthread_cond_broadcast(&x->quieter);
     if (settled) {
         x->polling = false;
         x->armed_ms = next_ms;
@@ -176,8 +179,9 @@ static bool begin(Expiry *x)
 int64_t expiry_poll(Expiry *x)
 {
     int64_t next_ms;
+    bool stopping;
     do {
-        bool stopping = begin(x);
+        stopping = begin(x);
         pass_time(x);
         collect(x);
         if (stopping) {
@@ -188,7 +192,7 @@ int64_t expiry_poll(Expiry *x)
         }
         expiry_send_notes(x);
         next_ms = stopping ? EXPIRY_NEVER_MS : next_poll_ms(x);
-    } while (!settle(x, next_ms));
+    } while (!settle(x, next_ms, stopping));
     return next_ms == EXPIRY_NEVER_MS ? STORE_NO_TIME : next_ms;
 }
 
@@ -269,6 +273,7 @@ Expiry *expiry_new(Store *store, Dispatcher *dispatcher, int64_t (*clock_ms)(voi
     x->now_ms = clock_ms ? clock_ms(clock_userdata) : (int64_t)clock_wall_ms();
     expiry_queue_init(&x->queue);
     pthread_mutex_init(&x->lock, NULL);
+    pthread_cond_init(&x->quieter, NULL);
     x->timer_fd = -1;
     x->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (x->wake_fd < 0 || (!clock_ms && !start_thread(x))) {
@@ -279,14 +284,24 @@ Expiry *expiry_new(Store *store, Dispatcher *dispatcher, int64_t (*clock_ms)(voi
     return x;
 }
 
-void expiry_stop(Expiry *x)
+void expiry_quiet(Expiry *x)
 {
     if (x->stopped)
         return;
     pthread_mutex_lock(&x->lock);
     x->stopping = true;
     wake_locked(x);
+    /* A poll that began before may be with the dispatcher just now. */
+    while (x->has_thread && !x->quiet)
+        pthread_cond_wait(&x->quieter, &x->lock);
     pthread_mutex_unlock(&x->lock);
+}
+
+void expiry_stop(Expiry *x)
+{
+    if (x->stopped)
+        return;
+    expiry_quiet(x);
     if (x->has_thread) {
         pthread_join(x->thread, NULL);
     } else {
@@ -308,6 +323,7 @@ void expiry_free(Expiry *x)
     expiry_stop(x);
     expiry_queue_free(&x->queue);
     dispatch_heap_free(&x->rests);
+    pthread_cond_destroy(&x->quieter);
     pthread_mutex_destroy(&x->lock);
     close(x->wake_fd);
     if (x->timer_fd >= 0)

@@ -47,7 +47,10 @@ void expiry_due_changed(void *expiry, int64_t due_ms);
  */
 int64_t expiry_poll(Expiry *expiry);
 void expiry_stats(Expiry *expiry, ExpiryStats *stats);
-/* From now on nothing is dispatched. Returns when what was dispatched has come back, so after the
+/* From now on nothing is dispatched: before the worker is stopped, which nothing may be given to
+ * after that. */
+void expiry_quiet(Expiry *expiry);
+/* The same, and returns when what was dispatched has come back, so after the
  * worker was drained or stopped, and before the store is. What was taken and not told stays due. */
 void expiry_stop(Expiry *expiry);
 void expiry_free(Expiry *expiry); /* NULL is fine */

@@ -113,10 +113,11 @@ void expiry_note_failed(Expiry *x, Occasion *occasion)
                          (int64_t)expiry_delay(EXPIRY_DELAY_MS, due->attempts, EXPIRY_DELAY_MAX_MS);
     if (due->attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX) {
         expiry_count(&x->given_up);
-        log_message(LOG_WARN, "guild %" PRIu64 ": %s %" PRId64 " failed %d times and is given up",
+        log_message(LOG_WARN,
+                    "guild %" PRIu64 ": %s %" PRId64 " failed %d times and is given up: %s",
                     due->guild_id,
                     due->kind == STORE_DUE_EXPIRY ? "the expiry of the key with id" : "schedule",
-                    due->id, due->attempts + 1);
+                    due->id, due->attempts + 1, occasion->why ? occasion->why : "unknown why");
     }
     expiry_note(x, occasion, VERDICT_FAILED);
 }

@@ -50,6 +50,12 @@ static void forget_if_idle(ExpiryQueue *queue, ExpiryGuild *guild)
     free(guild);
 }
 
+static void free_occasion(Occasion *occasion)
+{
+    free(occasion->why);
+    free(occasion);
+}
+
 Occasion *expiry_queue_take(ExpiryQueue *queue, const StoreDue *due)
 {
     Occasion *occasion = calloc(1, sizeof(*occasion));
@@ -149,7 +155,7 @@ void expiry_queue_drop(ExpiryQueue *queue, Occasion *occasion)
     expiry_queue_leave(queue, occasion);
     guild->taken--;
     queue->taken--;
-    free(occasion);
+    free_occasion(occasion);
     forget_if_idle(queue, guild);
 }
 
@@ -181,7 +187,7 @@ static void clear_guild(ExpiryQueue *queue, ExpiryGuild *guild)
         guild->waiting--;
         guild->taken--;
         queue->taken--;
-        free(occasion);
+        free_occasion(occasion);
     }
 }
 

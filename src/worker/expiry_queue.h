@@ -47,6 +47,7 @@ struct Occasion {
     StoreRequest *request; /* the one under way, or that came back */
     int64_t retry_ms;
     uint64_t retry_after_ms; /* what the dispatcher said */
+    char *why;               /* its last attempt failed; NULL: unknown */
     DispatchTimer rest;      /* until its note is tried again */
     uint8_t tries;           /* notes of it that failed */
     bool has_place;          /* it counts as under way */

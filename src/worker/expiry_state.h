@@ -47,6 +47,8 @@ struct Expiry {
     int64_t hint_ms;  /* something is due then */
     int64_t armed_ms; /* when the next poll is */
     bool polling, stopping;
+    bool quiet; /* it stops, and nothing is dispatched any more */
+    pthread_cond_t quieter;
 
     int wake_fd, timer_fd; /* -1: none */
     bool has_thread, stopped;

@@ -6,7 +6,7 @@
 #include "worker/expiry_event.h"
 #include "worker/expiry_state.h"
 
-enum { GUILD_DELAY_MAX_MS = 60000 };
+enum { GUILD_DELAY_MAX_MS = 60000, WHY_MAX = 300 /* bytes of an error */ };
 
 /* What is to be done about a record that was read. Nothing: it is gone, or was armed anew for a
  * time to come; then the store does not know this occasion any more. Were it just the clock that
@@ -37,18 +37,43 @@ static Verdict judge(const Expiry *x, Occasion *occasion)
                         request->schedules[0].has_failed);
 }
 
+/* For the log, when it is given up. */
+static char *describe(const DispatchExecution *x)
+{
+    size_t length = x->message.length < WHY_MAX ? x->message.length : WHY_MAX;
+    Strbuf out = STRBUF_INIT;
+    strbuf_printf(&out, "template %s, version %u: ", x->template_name, (unsigned)x->version);
+    if (length > 0)
+        strbuf_put(&out, x->message.data, length);
+    else
+        strbuf_puts(&out, "its handler failed");
+    strbuf_putc(&out, '\0');
+    if (!out.failed)
+        return out.data;
+    strbuf_free(&out);
+    return NULL;
+}
+
+static void judge_runs(Occasion *occasion, const DispatchResult *result)
+{
+    occasion->verdict = VERDICT_DONE;
+    for (int i = 0; i < result->count && occasion->verdict == VERDICT_DONE; i++) {
+        const DispatchExecution *x = &result->executions[i];
+        if (x->status == KHRONOS_OK)
+            continue;
+        occasion->verdict = VERDICT_FAILED;
+        if (occasion->due.attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX)
+            occasion->why = describe(x);
+    }
+}
+
 static void on_told(void *userdata, const DispatchResult *result)
 {
     Occasion *occasion = userdata;
     /* Templates that cannot be had: after growing delays, as nobody knows how long. */
     occasion->retry_after_ms = result->outcome == DISPATCH_UNAVAILABLE ? 0 : result->retry_after_ms;
     switch (result->outcome) {
-    case DISPATCH_DONE:
-        occasion->verdict = VERDICT_DONE;
-        for (int i = 0; i < result->count; i++)
-            if (result->executions[i].status != KHRONOS_OK)
-                occasion->verdict = VERDICT_FAILED;
-        break;
+    case DISPATCH_DONE: judge_runs(occasion, result); break;
     case DISPATCH_ACCEPTED: /* neither can be: the wait has no end */
     case DISPATCH_RETURN_TIMEOUT: occasion->verdict = VERDICT_FAILED; break;
     default: occasion->refused = true; break;

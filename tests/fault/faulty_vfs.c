@@ -20,6 +20,8 @@ static struct {
     FaultyPlan plan;
     int left; /* calls until it fails; 0: not armed */
     bool fired;
+    void (*happens)(void *userdata); /* instead of a failure; NULL: that */
+    void *userdata;
     int64_t space;
 } faulty = {.lock = PTHREAD_MUTEX_INITIALIZER, .space = -1};
 
@@ -33,7 +35,10 @@ static bool fails(FaultyCall call)
             faulty.left = 1;
     }
     pthread_mutex_unlock(&faulty.lock);
-    return now;
+    if (!now || !faulty.happens)
+        return now;
+    faulty.happens(faulty.userdata);
+    return false;
 }
 
 static bool take_space(int64_t size, int64_t end)
@@ -209,13 +214,25 @@ void faulty_remove(void)
     sqlite3_vfs_register(faulty.real, 1);
 }
 
-void faulty_arm(const FaultyPlan *plan, int k)
+static void arm(const FaultyPlan *plan, int k, void (*happens)(void *userdata), void *userdata)
 {
     pthread_mutex_lock(&faulty.lock);
     faulty.plan = *plan;
     faulty.left = k;
     faulty.fired = false;
+    faulty.happens = happens;
+    faulty.userdata = userdata;
     pthread_mutex_unlock(&faulty.lock);
+}
+
+void faulty_arm(const FaultyPlan *plan, int k)
+{
+    arm(plan, k, NULL, NULL);
+}
+
+void faulty_arm_event(FaultyCall call, int k, void (*happens)(void *userdata), void *userdata)
+{
+    arm(&(FaultyPlan){.call = call}, k, happens, userdata);
 }
 
 bool faulty_disarm(void)

@@ -22,6 +22,8 @@ void faulty_install(void); /* for all connections that are opened from now on */
 void faulty_remove(void);
 /* The k-th call of the plan's kind from now (k >= 1). */
 void faulty_arm(const FaultyPlan *plan, int k);
+/* That call does not fail, but `happens` is called before it. */
+void faulty_arm_event(FaultyCall call, int k, void (*happens)(void *userdata), void *userdata);
 /* Whether it came to that; nothing fails any more. */
 bool faulty_disarm(void);
 /* All files together may grow by so much, fallocate included; negative: by as much as they like. */

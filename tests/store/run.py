@@ -433,6 +433,69 @@ def check_disk_trouble(bench):
     bench.command("store", "check")
 
 
+# What a handler may do with its own key, and to itself.
+HANDLERS = {
+    "rearms": """
+        local event, ctx = ...
+        local told = (ctx.KV:get("rearms", {"count"}) or 0) + 1
+        ctx.KV:set("rearms", told, {"count"})
+        if told < 3 then ctx.KV:set(event.data.key, told, {"rearms"}, os.time() - 1) end""",
+    "deletes": 'local event, ctx = ... ctx.KV:delete(event.data.key, {"deletes"})',
+    "errs": 'error("this is why")',
+    "slow": "task.wait(3600)",
+    "breaks": 'local all = {} while true do table.insert(all, string.rep("x", 1e6) .. #all) end',
+}
+PREPARE = """
+local event, ctx = ...
+for _, name in event.data do ctx.KV:set("key", name, {name}, os.time() - 1) end
+"""
+
+
+def check_handlers(bench):
+    """Handlers that arm their key again, delete it, fail, take too long, break their VM: what they are told,
+    and what the log says when it is given up."""
+    files = {name + ".luau": text for name, text in HANDLERS.items()}
+    files.update({name + ".json": meta([f"KeyExpiry[{name}]"]) for name in HANDLERS})
+    bench.save({"prepare.luau": PREPARE})
+    server = bench.serve()
+    try:
+        for guild, name in enumerate(HANDLERS, 1):
+            expect(server.execute("prepare", str(guild), [name])[0] == 200, name)
+        until = time.monotonic() + 60 * FACTOR
+        while any(bench.find(str(guild), name) for guild, name in enumerate(HANDLERS, 1)):
+            expect(time.monotonic() < until, "what nobody listens to is gone when it is due")
+            time.sleep(0.1)
+    finally:
+        server.stop()
+    bench.save(files)
+    server = bench.serve("--wall-limit", "300")
+    try:
+        for guild, name in enumerate(HANDLERS, 1):
+            server.execute("prepare", str(guild), [name])
+        until = time.monotonic() + 60 * FACTOR
+        while bench.find("1", "rearms") or bench.find("2", "deletes"):
+            expect(time.monotonic() < until, "they are not told")
+            time.sleep(0.1)
+        expect(bench.find("1", "count") == {"rearms": 3}, "told as often as it was armed")
+    finally:
+        server.stop()
+    db = sqlite3.connect(bench.path)
+    count = db.execute("UPDATE kv SET attempts = 11, due_ms = 1 WHERE scopes IN ('4:errs,', '4:slow,', '6:breaks,')")
+    expect(count.rowcount == 3, "what failed stays")
+    db.commit()
+    db.close()
+    server = bench.serve("--wall-limit", "300")
+    try:
+        for guild, name, why in (("3", "errs", "this is why"), ("4", "slow", "0.3 s"), ("5", "breaks", "memory")):
+            line = f"guild {guild}: the expiry of the key with id [0-9]+ failed 12 times and is given up: " \
+                   f"template {name}, version 1: [^\n]*{why}"
+            server.until_log(line)
+            expect(bench.find(guild, name) == {"key": name}, f"{name}: the record stays")
+    finally:
+        server.stop()
+    bench.command("store", "check")
+
+
 def check_resume_and_startup(bench):
     """Keys with `resume` are told when the server starts, and when a VM is made anew."""
     note = """
@@ -509,7 +572,7 @@ def main():
         raise SystemExit(__doc__)
     program, names, failed = os.path.abspath(sys.argv[1]), sys.argv[2:], 0
     checks = [check_templates, check_told_once, check_resume_and_startup, check_second_server, check_kill_writes,
-              check_kill_expiries, check_stop_under_load, check_disk_trouble]
+              check_kill_expiries, check_stop_under_load, check_disk_trouble, check_handlers]
     for check in checks:
         title = check.__name__[6:]
         if names and title not in names:
