@@ -224,13 +224,14 @@ static bool run_tests(Tests *tests)
 
 static bool set_folder(Tests *tests, const char *folder)
 {
-    if (tests->folder[0] != '\0' || strlen(folder) >= sizeof(tests->folder) || !folder[0]) {
+    size_t length = strlen(folder);
+    if (tests->folder[0] != '\0' || length >= sizeof(tests->folder) || length == 0) {
         cli_error("test: one folder, please: '%s' is too much", folder);
         return false;
     }
-    strcpy(tests->folder, folder);
-    for (size_t length = strlen(folder); length > 1 && tests->folder[length - 1] == '/'; length--)
-        tests->folder[length - 1] = '\0';
+    memcpy(tests->folder, folder, length + 1);
+    while (length > 1 && tests->folder[length - 1] == '/')
+        tests->folder[--length] = '\0';
     return true;
 }
 

@@ -44,7 +44,7 @@ struct TestHost {
     KhronosExecution *main;
     bool main_done;
     TestVerdict *verdict;
-    const char *gave_up; /* why it was cancelled; NULL: it was not */
+    char gave_up[80]; /* why it was cancelled; "": it was not */
     bool skipped;
     uint64_t cpu_ns, patience_end_ns;
 
@@ -212,6 +212,32 @@ static void end_of_action(KhronosExecution *x)
     action->complete(action);
 }
 
+/* Into what the test printed. */
+static void put_line(TestHost *h, const char *template_name, const char *text, size_t length)
+{
+    Strbuf *logs = h->verdict ? &h->verdict->logs : NULL;
+    if (!logs || logs->length > LOGS_MAX)
+        return;
+    if (template_name)
+        strbuf_printf(logs, "[%s] ", template_name);
+    strbuf_put(logs, text, length);
+    strbuf_putc(logs, '\n');
+}
+
+/* Of a template. Who looks at a test that failed wants to know of it. */
+static void end_of_run(TestHost *h, KhronosExecution *x)
+{
+    if (x->status != KHRONOS_OK) {
+        Strbuf text = STRBUF_INIT;
+        strbuf_puts(&text, "failed: ");
+        strbuf_put(&text, x->message.data, x->message.length);
+        put_line(h, template_name(x->template_version), text.data, text.length);
+        strbuf_free(&text);
+    }
+    if (!test_runs_finish(&h->runs, x))
+        end_of_action(x);
+}
+
 /* ---- Calls of the testing module --------------------------------------------------------------
  */
 
@@ -264,9 +290,9 @@ static void forget_data(TestHost *h, TestingCall *call)
 
 static void cancel_main(TestHost *h, const char *why)
 {
-    if (h->main_done || h->gave_up)
+    if (h->main_done || h->gave_up[0] != '\0')
         return;
-    h->gave_up = why;
+    snprintf(h->gave_up, sizeof(h->gave_up), "%s", why);
     khronos_cancel(h->rt, h->main->id);
 }
 
@@ -293,9 +319,7 @@ static void do_call(TestHost *h, TestingCall *call)
             break;
         khronos_submit(h->rt, x);
         return;
-    case TESTING_DISPATCH:
-        test_runs_dispatch(&h->runs, call, h->dispatcher, GUILD_ID);
-        return;
+    case TESTING_DISPATCH: test_runs_dispatch(&h->runs, call, h->dispatcher, GUILD_ID); return;
     case TESTING_ADVANCE:
         test_runs_advance(&h->runs, call, now_ns(h));
         h->patience_end_ns += (uint64_t)(call->seconds * 1e9);
@@ -359,8 +383,8 @@ static void collect(TestHost *h)
     for (KhronosExecution *x; (x = khronos_take_finished(h->rt)) != NULL;) {
         if (x == h->main)
             h->main_done = true;
-        else if (!test_runs_finish(&h->runs, x))
-            end_of_action(x);
+        else
+            end_of_run(h, x);
     }
 }
 
@@ -372,8 +396,10 @@ static uint64_t next_event_ns(TestHost *h, int64_t expiry_ms)
     if (runs_ns < next_ns)
         next_ns = runs_ns;
     if (expiry_ms != STORE_NO_TIME) {
-        int64_t since_ms = expiry_ms - testing_wall_ms(0);
-        uint64_t expiry_ns = since_ms > 0 ? (uint64_t)since_ms * CLOCK_NS_PER_MS : 0;
+        int64_t since_ms = expiry_ms - testing_wall_ms(TESTING_START_NS);
+        uint64_t expiry_ns = TESTING_START_NS;
+        if (since_ms > 0)
+            expiry_ns += (uint64_t)since_ms * CLOCK_NS_PER_MS;
         if (expiry_ns <= now_ns(h)) /* it had its turn just now */
             expiry_ns = now_ns(h) + CLOCK_NS_PER_MS;
         if (expiry_ns < next_ns)
@@ -408,12 +434,23 @@ static void settle(TestHost *h)
         khronos_cancel(h->rt, id);
 }
 
+/* The VM is killed for what runs long without a wait, and says where. This is about the sum. */
+static void check_cpu(TestHost *h)
+{
+    char text[80];
+    if (h->cpu_ns <= h->options.timeout_ns + h->options.timeout_ns / 4)
+        return;
+    snprintf(text, sizeof(text), "it used more than %.3g s of processor time",
+             (double)h->options.timeout_ns / 1e9);
+    cancel_main(h, text);
+}
+
 /* Until the execution is back. */
 static void run_main(TestHost *h, KhronosExecution *x)
 {
     h->main = x;
     h->main_done = h->skipped = false;
-    h->gave_up = NULL;
+    h->gave_up[0] = '\0';
     h->cpu_ns = 0;
     h->patience_end_ns = now_ns(h) + PATIENCE_NS;
     khronos_submit(h->rt, x);
@@ -428,8 +465,7 @@ static void run_main(TestHost *h, KhronosExecution *x)
         collect(h);
         if (khronos_isbroken(h->rt))
             break;
-        if (h->cpu_ns > h->options.timeout_ns + h->options.timeout_ns / 4) /* in many pieces */
-            cancel_main(h, "the time limit of the test passed");
+        check_cpu(h);
         collect(h);
         if (step == KHRONOS_IDLE && !h->main_done)
             settle(h);
@@ -447,13 +483,8 @@ static void on_line(void *userdata, uint64_t guild_id, const char *name, int lev
     TestHost *h = userdata;
     (void)guild_id;
     (void)level;
-    Strbuf *logs = h->verdict ? &h->verdict->logs : NULL;
-    if (!logs || logs->length > LOGS_MAX)
-        return;
-    if (strcmp(name, template_name(h->options.file)) != 0 && strcmp(name, DRIVER_NAME) != 0)
-        strbuf_printf(logs, "[%s] ", name);
-    strbuf_put(logs, text, length);
-    strbuf_putc(logs, '\n');
+    bool own = strcmp(name, template_name(h->options.file)) == 0 || strcmp(name, DRIVER_NAME) == 0;
+    put_line(h, own ? NULL : name, text, length);
 }
 
 static void drop_vm(TestHost *h)
@@ -515,7 +546,7 @@ static void judge(TestHost *h, KhronosExecution *x, TestVerdict *verdict)
         return;
     verdict->status = TEST_FAILED;
     strbuf_clear(&verdict->message);
-    if (h->gave_up && x->status == KHRONOS_CANCELLED)
+    if (h->gave_up[0] != '\0' && x->status == KHRONOS_CANCELLED)
         strbuf_puts(&verdict->message, h->gave_up);
     else
         strbuf_put(&verdict->message, x->message.data, x->message.length);
@@ -667,7 +698,7 @@ TestHost *test_host_open(const TestHostOptions *options, char *error, size_t err
     h->options = *options;
     pthread_mutex_init(&h->lock, NULL);
     pthread_cond_init(&h->changed, NULL);
-    atomic_init(&h->now_ns, CLOCK_NS_PER_S); /* the epoch, and a second: 0 means never somewhere */
+    atomic_init(&h->now_ns, TESTING_START_NS);
     khronos_default_limits(&h->limits);
     h->runs = (TestRuns){
         .answer = on_run_answered, .userdata = h, .wall_max_ns = h->limits.wall_max_ns};

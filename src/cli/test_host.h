@@ -26,10 +26,10 @@ typedef struct TestHost TestHost;
 typedef struct TestHostOptions {
     KhronosSandbox *sandbox; /* with testing_plugins */
     TemplateCache *templates;
-    const char *folder;      /* of the templates, for messages */
-    const char *store_path;  /* a file that is not there yet */
-    KhronosTemplate *file;   /* the test file; borrowed while the host lives */
-    uint64_t timeout_ns;     /* processor time of one test */
+    const char *folder;     /* of the templates, for messages */
+    const char *store_path; /* a file that is not there yet */
+    KhronosTemplate *file;  /* the test file; borrowed while the host lives */
+    uint64_t timeout_ns;    /* processor time of one test */
 } TestHostOptions;
 
 typedef enum TestStatus { TEST_OK, TEST_FAILED, TEST_SKIPPED } TestStatus;

@@ -48,11 +48,21 @@ static Text text_of(const Strbuf *buffer)
     return (Text){buffer->data ? buffer->data : "", buffer->length};
 }
 
+/* The place is told apart. */
+static Text without_place(Text message, const char *place)
+{
+    size_t length = strlen(place);
+    if (message.length > length + 2 && memcmp(message.data, place, length) == 0 &&
+        memcmp(message.data + length, ": ", 2) == 0)
+        return (Text){message.data + length + 2, message.length - length - 2};
+    return message;
+}
+
 static void put_failure(const TestVerdict *verdict)
 {
     char place[160];
-    put_lines(text_of(&verdict->message), DETAIL_INDENT);
     int length = snprintf(place, sizeof(place), "%s:%d", verdict->path, verdict->line);
+    put_lines(without_place(text_of(&verdict->message), place), DETAIL_INDENT);
     Text frames = text_of(&verdict->traceback);
     bool begins_there = frames.length >= (size_t)length &&
                         memcmp(frames.data, place, (size_t)length) == 0;

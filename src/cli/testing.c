@@ -159,12 +159,30 @@ static int add_test(lua_State *L, int arg, int mode)
 }
 
 /* `describe` and `it` are tables that can be called. */
-static int describe_called(lua_State *L) { return open_group(L, 2, MODE_PLAIN); }
-static int describe_skip(lua_State *L) { return open_group(L, 1, MODE_SKIP); }
-static int describe_only(lua_State *L) { return open_group(L, 1, MODE_ONLY); }
-static int it_called(lua_State *L) { return add_test(L, 2, MODE_PLAIN); }
-static int it_skip(lua_State *L) { return add_test(L, 1, MODE_SKIP); }
-static int it_only(lua_State *L) { return add_test(L, 1, MODE_ONLY); }
+static int describe_called(lua_State *L)
+{
+    return open_group(L, 2, MODE_PLAIN);
+}
+static int describe_skip(lua_State *L)
+{
+    return open_group(L, 1, MODE_SKIP);
+}
+static int describe_only(lua_State *L)
+{
+    return open_group(L, 1, MODE_ONLY);
+}
+static int it_called(lua_State *L)
+{
+    return add_test(L, 2, MODE_PLAIN);
+}
+static int it_skip(lua_State *L)
+{
+    return add_test(L, 1, MODE_SKIP);
+}
+static int it_only(lua_State *L)
+{
+    return add_test(L, 1, MODE_ONLY);
+}
 
 static int add_hook(lua_State *L, const char *what, const char *list)
 {
@@ -178,8 +196,14 @@ static int add_hook(lua_State *L, const char *what, const char *list)
     return 0;
 }
 
-static int before_each(lua_State *L) { return add_hook(L, "before_each", "before"); }
-static int after_each(lua_State *L) { return add_hook(L, "after_each", "after"); }
+static int before_each(lua_State *L)
+{
+    return add_hook(L, "before_each", "before");
+}
+static int after_each(lua_State *L)
+{
+    return add_hook(L, "after_each", "after");
+}
 
 /* ---- The driver -------------------------------------------------------------------------------
  */
@@ -486,10 +510,17 @@ static void push_callable(lua_State *L, lua_CFunction called, lua_CFunction skip
 static void open_module(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"before_each", before_each}, {"after_each", after_each}, {"event", testing_event},
-        {"run", testing_run},         {"dispatch", testing_dispatch}, {"advance", testing_advance},
-        {"reset", testing_reset},     {"skip", testing_skip},     {"kv", testing_kv},
-        {"now", testing_now},         {NULL, NULL},
+        {"before_each", before_each},
+        {"after_each", after_each},
+        {"event", testing_event},
+        {"run", testing_run},
+        {"dispatch", testing_dispatch},
+        {"advance", testing_advance},
+        {"reset", testing_reset},
+        {"skip", testing_skip},
+        {"kv", testing_kv},
+        {"now", testing_now},
+        {NULL, NULL},
     };
     testing_openclock(L);
     lua_newtable(L);

@@ -18,12 +18,14 @@
 #include "base/text.h"
 #include "khronos/khronos.h"
 
-/* The wall clock when the runtime's clock is 0: 2030-01-01, midnight. */
+/* Where a file's clocks begin: the runtime's at one second, because 0 is no time to some; the wall
+ * clock then shows 2030-01-01, midnight. */
+#define TESTING_START_NS UINT64_C(1000000000)
 #define TESTING_EPOCH_S INT64_C(1893456000)
 
 static inline int64_t testing_wall_ms(uint64_t now_ns)
 {
-    return TESTING_EPOCH_S * 1000 + (int64_t)(now_ns / 1000000);
+    return TESTING_EPOCH_S * 1000 + (int64_t)((now_ns - TESTING_START_NS) / 1000000);
 }
 
 typedef enum TestingOp {
@@ -42,8 +44,8 @@ typedef struct TestingCall {
     double seconds;
     Strbuf name, event, options; /* the last two are JSON */
     /* -- out -- */
-    Strbuf answer;   /* JSON; empty: nothing */
-    char error[512]; /* "": none */
+    Strbuf answer;     /* JSON; empty: nothing */
+    char error[512];   /* "": none */
     uint64_t until_ns; /* of the host: when the advance is over */
     /* -- the native's -- */
     char where[LUA_IDSIZE + 16];

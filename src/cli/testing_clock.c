@@ -9,27 +9,28 @@
 #include "khronos/runtime.h"
 #include "plugins/datetime.h"
 
-static uint64_t now_ns(lua_State *L)
+/* Since the clocks began. */
+static uint64_t since_start_ns(lua_State *L)
 {
-    return runtime_now_ns(khronos_of(L));
+    return runtime_now_ns(khronos_of(L)) - TESTING_START_NS;
 }
 
 static double wall_s(lua_State *L)
 {
-    return (double)(TESTING_EPOCH_S + (int64_t)(now_ns(L) / CLOCK_NS_PER_S));
+    return (double)(TESTING_EPOCH_S + (int64_t)(since_start_ns(L) / CLOCK_NS_PER_S));
 }
 
 /* testing.now(): seconds since 1970, with a fraction. */
 int testing_now(lua_State *L)
 {
-    lua_pushnumber(L, (double)testing_wall_ms(now_ns(L)) / 1000);
+    lua_pushnumber(L, (double)testing_wall_ms(runtime_now_ns(khronos_of(L))) / 1000);
     return 1;
 }
 
 /* In whole milliseconds, as in production. */
 static int clock_native(lua_State *L)
 {
-    lua_pushnumber(L, (double)(now_ns(L) / CLOCK_NS_PER_MS) / 1000);
+    lua_pushnumber(L, (double)(since_start_ns(L) / CLOCK_NS_PER_MS) / 1000);
     return 1;
 }
 
@@ -69,7 +70,7 @@ static int date_native(lua_State *L)
 static int zone_now(lua_State *L)
 {
     const Zone *zone = datetime_checkzone(L, 1)->zone;
-    datetime_push(L, TESTING_EPOCH_S * NANOS_PER_S + (Nanos)now_ns(L), zone);
+    datetime_push(L, TESTING_EPOCH_S * NANOS_PER_S + (Nanos)since_start_ns(L), zone);
     return 1;
 }
 

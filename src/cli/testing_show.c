@@ -184,8 +184,7 @@ static void put_text(Strbuf *out, Text text)
     for (size_t i = 0; i < text.length;) {
         unsigned char c = (unsigned char)text.data[i];
         size_t length = c < 0x80 ? 1 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-        bool valid = length <= text.length - i &&
-                     json_utf8_valid(text.data + i, length) == length;
+        bool valid = length <= text.length - i && json_utf8_valid(text.data + i, length) == length;
         valid = valid && (c != 0xC2 || (unsigned char)text.data[i + 1] >= 0xA0); /* controls */
         if (!valid || c < 0x20 || c == 0x7F || c == '"' || c == '\\') {
             put_byte(out, c);

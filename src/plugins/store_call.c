@@ -4,8 +4,15 @@
 #include <stdlib.h>
 
 /* What an answer may weigh that nobody has seen yet, as far as calls under way are bounded by it.
- * Most values are far smaller than they may be. */
-enum { GUESSED_VALUE_BYTES = 32 << 10 };
+ * Most values are far smaller than they may be; but a guild can see to it that all of its own are
+ * as large as they may be, and then let answers lie, so a guess is at least a quarter of the most
+ * (an eighth, of single values). */
+enum {
+    GUESSED_VALUE_BYTES = 32 << 10,
+    GUESSED_KEYS_BYTES = 128 << 10, /* 100 keys with their scopes */
+    GUESSED_LABELS_BYTES = 1 << 20, /* of templates without their files */
+    GUESSED_TEMPLATE_BYTES = 2 << 20
+};
 
 static StoreCall *of(KhronosCall *call)
 {
@@ -96,11 +103,11 @@ static size_t guessed_answer_bytes(const StoreRequest *request)
                 guess += GUESSED_VALUE_BYTES;
         return guess;
     case STORE_KV_FIND: return STORE_PAGE_BYTES_MAX;
-    case STORE_KV_KEYS:
-    case STORE_KV_SCOPES:
+    case STORE_KV_KEYS: return GUESSED_KEYS_BYTES;
+    case STORE_KV_SCOPES: return GUESSED_VALUE_BYTES;
     case STORE_LIST:
-    case STORE_GET:
-    case STORE_VERSIONS: return GUESSED_VALUE_BYTES;
+    case STORE_VERSIONS: return GUESSED_LABELS_BYTES;
+    case STORE_GET: return GUESSED_TEMPLATE_BYTES;
     default: return 0;
     }
 }

@@ -334,8 +334,16 @@ void sqlite_kv(SqliteConnection *c, StoreRequest *request)
         return;
     }
     Kv kv = {.c = c, .request = request, .now_ms = sqlite_now_ms(c)};
+    size_t got = 0;
     for (int i = 0; i < request->op_count; i++) {
-        if (operate(&kv, &request->ops[i]))
+        StoreKvOp *op = &request->ops[i];
+        bool good = operate(&kv, op);
+        got += good ? op->record.value.length : 0;
+        if (good && got > STORE_ATOMIC_BYTES_MAX)
+            good = sqlite_refuse(request, STORE_INVALID,
+                                 "the values to get have more than %d bytes together",
+                                 STORE_ATOMIC_BYTES_MAX);
+        if (good)
             continue;
         if (request->op_count > 1 && request->message.data != NULL) {
             Text message = request->message;

@@ -52,7 +52,8 @@ enum {
     STORE_VALUE_MAX = 256 << 10, /* bytes of JSON */
     STORE_PAGE_MAX = 100,        /* records a page */
     STORE_PAGE_BYTES_MAX = 512 << 10,
-    STORE_ATOMIC_MAX = 64, /* operations */
+    STORE_ATOMIC_MAX = 64,            /* operations */
+    STORE_ATOMIC_BYTES_MAX = 4 << 20, /* of the values that they get */
     STORE_EXPIRY_ATTEMPTS_MAX = 12,
     STORE_TEMPLATES_MAX = 64, /* a guild */
     STORE_VERSIONS_MAX = 100, /* a template */

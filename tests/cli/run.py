@@ -13,6 +13,7 @@ import sys
 import tempfile
 
 import store_commands
+import test_runner
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FILES = os.path.join(HERE, "files")
@@ -35,7 +36,8 @@ globals\t5\tnil
 
 CASES = {
     "help": [
-        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "check", "compile", "templates", "kv", "store"],
+        (["--help"], 0, ["usage: template-worker COMMAND", "serve", "run", "test", "check", "compile", "templates", "kv",
+                           "store"],
          ""),
         (["run", "--help"], 0, ["--bare", "--event FILE"], ""),
         (["check", "--help"], 0, ["usage: template-worker check FILE-OR-FOLDER..."], ""),
@@ -227,6 +229,7 @@ def main():
              for name, function in sorted(globals().items())
              if name.startswith("check_") and name != "check_case"]
     jobs += store_commands.jobs(program, run, compare, without_notices)
+    jobs += test_runner.jobs(program, run, compare, without_notices)
     for name, job in jobs:
         if names and name not in names:
             continue

@@ -1,8 +1,11 @@
 """What the attacks on the server share: servers, the fifty quiet guilds, what must not be told."""
 
+import contextlib
 import importlib.util
 import os
 import re
+import subprocess
+import tempfile
 import threading
 import time
 
@@ -19,6 +22,7 @@ def load_http_runner():
 
 http_run = load_http_runner()
 Failure, Server, expect, FACTOR = http_run.Failure, http_run.Server, http_run.expect, http_run.FACTOR
+STRATEGY = http_run.STRATEGY
 # What a request may fail with besides.
 PROBLEMS = (Failure, OSError, ValueError, KeyError, http_run.http.client.HTTPException)
 
@@ -36,11 +40,44 @@ def start(program, *options):
     return server
 
 
-class Quiet:
-    """Fifty guilds that ask for little, from five threads, until they are stopped."""
+KEPT = """
+local _, ctx = ...
+local n = (ctx.KV:get("n", {"quiet"}) or 0) + 1
+ctx.KV:set("n", n, {"quiet"})
+return n
+"""
 
-    def __init__(self, server):
+
+@contextlib.contextmanager
+def lasting(program, *options):
+    """A server with a store. Its `command` runs the program on that store."""
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        path = os.path.join(folder, "store.db")
+
+        def command(*words, status=0):
+            done = subprocess.run([program, *words, "--store", path], capture_output=True, text=True,
+                                  timeout=120 * FACTOR, check=False)
+            expect(done.returncode == status, f"{words}: exit {done.returncode}: {done.stdout}{done.stderr}")
+            return done.stdout + done.stderr
+
+        server = start(program, "--store", path, "--no-samples", *options)
+        server.write("kept.luau", KEPT)
+        server.command, server.folder_of_store, server.store = command, folder, path
+        try:
+            yield server
+        finally:
+            if server.process.poll() is None:
+                server.ended_log = server.stop()
+        command("store", "check")
+
+
+class Quiet:
+    """Fifty guilds that ask for little, from five threads, until they are stopped. The template counts
+    how often a guild ran it: alive, in the VM; kept, in ctx.KV."""
+
+    def __init__(self, server, template="alive"):
         self.server, self.stopping, self.problems, self.times = server, False, [], []
+        self.template = template
         self.threads = [threading.Thread(target=self.ask, args=(i,)) for i in range(5)]
         for thread in self.threads:
             thread.start()
@@ -54,7 +91,7 @@ class Quiet:
                 for guild in mine:
                     counts[guild] += 1
                     start = time.monotonic()
-                    status, answer = self.server.execute("alive", guild, None, connection)
+                    status, answer = self.server.execute(self.template, guild, None, connection)
                     self.times.append(time.monotonic() - start)
                     if status != 200 or answer["result"] != counts[guild]:
                         self.problems.append(f"guild {guild}: {status} {answer}")

@@ -17,7 +17,9 @@ import sys
 import time
 
 import matrix
+import plugins
 import scheduler
+import tenants
 from common import (AT_ONCE, CPU_MS, ERROR, MEMORY, MEMORY_MIB, PROBLEMS, RESULT, SECRETS, TIMEOUT, Failure, Quiet,
                     expect, http_run, start)
 
@@ -314,7 +316,7 @@ def main():
     program, names = os.path.abspath(sys.argv[1]), sys.argv[2:]
     failed = 0
     checks = [check_attacks, matrix.check_matrix, check_logs, check_large_sources, check_everything_spins]
-    for check in checks + scheduler.CHECKS:
+    for check in checks + scheduler.CHECKS + plugins.CHECKS + tenants.CHECKS:
         title = check.__name__[6:]
         if names and title not in names and not (check is check_attacks and set(names) & set(ATTACKS)):
             continue

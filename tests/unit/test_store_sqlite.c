@@ -692,6 +692,51 @@ static void test_backup(void **state)
     close_store(store);
 }
 
+/* ---- Turns ---- */
+
+enum { MANY_READS = 50 };
+typedef struct Turns {
+    pthread_mutex_t gate; /* held until all are submitted: the one reader waits for it */
+    int done, first_of[3];
+} Turns;
+
+static void note_turn(StoreRequest *request)
+{
+    Turns *turns = request->userdata;
+    pthread_mutex_lock(&turns->gate);
+    int *first = &turns->first_of[request->guild_id];
+    turns->done++;
+    *first = *first ? *first : turns->done;
+    store_request_free(request);
+    pthread_mutex_unlock(&turns->gate);
+}
+
+static void submit_read(Store *store, Turns *turns, uint64_t guild_id)
+{
+    StoreRequest *request = store_request_new(STORE_LIST, guild_id);
+    request->complete = note_turn;
+    request->userdata = turns;
+    store_submit(store, request);
+}
+
+/* Who comes last and asks for one thing does not wait for all that another asked for before. */
+static void test_turns(void **state)
+{
+    Folder *f = *state;
+    Store *store = open_store(&(StoreOptions){.path = f->file, .exclusive = true, .readers = 1});
+    Turns turns = {.gate = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_lock(&turns.gate);
+    for (int i = 0; i < MANY_READS; i++)
+        submit_read(store, &turns, 1);
+    submit_read(store, &turns, 2);
+    pthread_mutex_unlock(&turns.gate);
+    store_stop(store);
+    assert_int_equal(turns.done, MANY_READS + 1);
+    assert_int_equal(turns.first_of[1], 1);
+    assert_in_range(turns.first_of[2], 2, 3);
+    close_store(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -707,6 +752,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_queue_bytes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_reads_go_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_turns, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_observer_templates, set_up, tear_down),

@@ -302,6 +302,28 @@ static void test_versions(void **state)
     }
 }
 
+/* What every guild has, for who is about to hide it. */
+static void test_or_common(void **state)
+{
+    Fixture *f = *state;
+    save_source(f, 0, "a", "return 1");
+    save_source(f, 0, "a", "return 2");
+    for (int i = 0; i < 3; i++) { /* not asked for; asked for; hidden already */
+        if (i == 2)
+            save_source(f, 1, "a", "return 3");
+        StoreRequest *request = ask(f, STORE_VERSIONS, 1, "a");
+        request->or_common = i > 0;
+        expect(f, request, i == 0 ? STORE_NOT_FOUND : STORE_OK);
+        assert_int_equal(request->guild_id, 1);
+        assert_int_equal(request->template_count, i > 0);
+        if (i > 0) {
+            assert_true(request->templates[0].current);
+            assert_int_equal(request->templates[0].version, i == 1 ? 0 : 1);
+        }
+        store_request_free(request);
+    }
+}
+
 /* A number is never used again, whatever happened to its name. */
 static void test_numbers_stay(void **state)
 {
@@ -719,21 +741,14 @@ static void test_schedules_are_bounded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        STORE_TEST(test_comes_back_whole),
-        STORE_TEST(test_versions),
-        STORE_TEST(test_numbers_stay),
-        STORE_TEST(test_names_are_bounded),
-        STORE_TEST(test_expected_versions),
-        STORE_TEST(test_nothing_new),
-        STORE_TEST(test_shared_files),
-        STORE_TEST(test_old_versions_go),
-        STORE_TEST(test_bytes_are_bounded),
-        STORE_TEST(test_counts_are_bounded),
-        STORE_TEST(test_invalid),
-        STORE_TEST(test_damaged_labels),
-        STORE_TEST(test_check_finds),
-        STORE_TEST(test_schedules),
-        STORE_TEST(test_schedules_are_bounded),
+        STORE_TEST(test_comes_back_whole),   STORE_TEST(test_versions),
+        STORE_TEST(test_or_common),          STORE_TEST(test_numbers_stay),
+        STORE_TEST(test_names_are_bounded),  STORE_TEST(test_expected_versions),
+        STORE_TEST(test_nothing_new),        STORE_TEST(test_shared_files),
+        STORE_TEST(test_old_versions_go),    STORE_TEST(test_bytes_are_bounded),
+        STORE_TEST(test_counts_are_bounded), STORE_TEST(test_invalid),
+        STORE_TEST(test_damaged_labels),     STORE_TEST(test_check_finds),
+        STORE_TEST(test_schedules),          STORE_TEST(test_schedules_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
