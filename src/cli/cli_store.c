@@ -29,7 +29,6 @@ static const char *advice(StoreStatus status)
     switch (status) {
     case STORE_LOCKED: return ". Try again when the other process is done";
     case STORE_DISK_FULL: return ". Nothing was changed: make room and try again";
-    case STORE_READ_ONLY: return ". Run this as the user whose file it is";
     case STORE_CORRUPT: return ". See template-worker store check";
     default: return "";
     }

@@ -56,6 +56,13 @@ StoreStatus sqlite_describe(sqlite3 *db, int code, const char *path, char *text,
     bool asks = (extended & 0xff) == SQLITE_IOERR || (extended & 0xff) == SQLITE_CANTOPEN;
     int error = asks ? system_error(db) : 0;
     const char *name = error != 0 ? strerrorname_np(error) : NULL;
+    if (extended == SQLITE_READONLY_DIRECTORY) {
+        snprintf(text, text_size,
+                 "store %s: its folder cannot be written, where the log has to be; who runs this "
+                 "program must be allowed to",
+                 path);
+        return STORE_READ_ONLY;
+    }
     snprintf(text, text_size, "store %s: %s (SQLite %d%s%s)", path,
              knows ? sqlite3_errmsg(db) : sqlite3_errstr(code), extended, name ? ", " : "",
              name ? name : "");
