@@ -4,8 +4,14 @@
 #include <stdlib.h>
 
 /* What an answer may weigh that nobody has seen yet, as far as calls under way are bounded by it.
- * Most values are far smaller than they may be. */
-enum { GUESSED_VALUE_BYTES = 32 << 10 };
+ * Most are far smaller than they may be: these are a quarter of that, so what the answers of a
+ * guild weigh together is at most four times the bound (CALLS_BYTES_MAX), about as much as its VM.
+ */
+enum {
+    GUESSED_VALUE_BYTES = STORE_VALUE_MAX / 4,
+    GUESSED_TEMPLATE_BYTES = 2 << 20, /* with its files */
+    GUESSED_LIST_BYTES = 128 << 10
+};
 
 static StoreCall *of(KhronosCall *call)
 {
@@ -96,11 +102,11 @@ static size_t guessed_answer_bytes(const StoreRequest *request)
                 guess += GUESSED_VALUE_BYTES;
         return guess;
     case STORE_KV_FIND: return STORE_PAGE_BYTES_MAX;
+    case STORE_GET: return GUESSED_TEMPLATE_BYTES;
     case STORE_KV_KEYS:
     case STORE_KV_SCOPES:
     case STORE_LIST:
-    case STORE_GET:
-    case STORE_VERSIONS: return GUESSED_VALUE_BYTES;
+    case STORE_VERSIONS: return GUESSED_LIST_BYTES;
     default: return 0;
     }
 }
