@@ -29,6 +29,7 @@ struct Services {
     /* -- under the lock -- */
     KhronosCall *first, *last; /* to be checked */
     int waiting;
+    size_t waiting_bytes;
     size_t under_way; /* taken and not answered */
     bool stopping;    /* calls are refused, and what waits to be checked, too */
     bool ending;      /* the thread is to end */
@@ -141,10 +142,12 @@ static int count_waiting(const Services *s, uint64_t guild_id)
 static const char *enqueue(Services *s, KhronosCall *call)
 {
     const char *wrong = NULL;
+    size_t bytes = store_call_of(call)->request->bytes;
     pthread_mutex_lock(&s->lock);
     if (s->stopping) {
         wrong = "the server is shutting down";
-    } else if (s->waiting >= SAVES_WAITING_MAX) {
+    } else if (s->waiting >= SAVES_WAITING_MAX ||
+               bytes > SAVES_WAITING_BYTES_MAX - s->waiting_bytes) {
         wrong = "too many templates wait to be checked; try again in a moment";
     } else if (count_waiting(s, call->guild_id) >= SAVES_WAITING_GUILD_MAX) {
         wrong = "too many templates of this guild wait to be checked; save one after another";
@@ -153,6 +156,7 @@ static const char *enqueue(Services *s, KhronosCall *call)
         *(s->first ? &s->last->next : &s->first) = call;
         s->last = call;
         s->waiting++;
+        s->waiting_bytes += bytes;
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
@@ -184,6 +188,7 @@ static void *checker_main(void *arg)
         }
         s->first = call->next;
         s->waiting--;
+        s->waiting_bytes -= store_call_of(call)->request->bytes;
         pthread_mutex_unlock(&s->lock);
         call->next = NULL;
         if (stopping)

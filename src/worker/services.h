@@ -14,7 +14,8 @@ enum {
     KV_OPS_PER_SECOND = 1000,
     TEMPLATE_SAVES_PER_MINUTE = 30, /* with deletions and activations */
     SAVES_WAITING_MAX = 256,        /* to be checked */
-    SAVES_WAITING_GUILD_MAX = 8     /* of one guild */
+    SAVES_WAITING_BYTES_MAX = 64 << 20,
+    SAVES_WAITING_GUILD_MAX = 8 /* of one guild */
 };
 
 typedef struct Services Services;

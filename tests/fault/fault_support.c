@@ -26,6 +26,18 @@ void fault_arm(long k)
     fired = false;
 }
 
+long fault_hold(void)
+{
+    long held = left;
+    left = 0;
+    return held;
+}
+
+void fault_resume(long held)
+{
+    left = held;
+}
+
 bool fault_disarm(void)
 {
     left = 0;

@@ -7,6 +7,9 @@
 
 /* The k-th call from now of malloc or its kin, mmap or mremap fails once (k >= 1); 0: none does. */
 void fault_arm(long k);
+/* Nothing fails, or counts, until fault_resume is called with what this returns. */
+long fault_hold(void);
+void fault_resume(long left);
 /* Whether it came to that; nothing fails any more. */
 bool fault_disarm(void);
 

@@ -184,12 +184,33 @@ static void test_stopped_in_the_middle(void **state)
     }
 }
 
+/* From then on nothing reaches the worker, whatever falls due. */
+static void test_quiet(void **state)
+{
+    (void)state;
+    ExpiryTest t = new_threaded();
+    int64_t now_ms = (int64_t)clock_wall_ms();
+    for (int i = 0; i < 200; i++)
+        bench_key(t.b, (uint64_t)i + 1, "due", now_ms);
+    expiry_due_changed(t.x, now_ms);
+    expiry_quiet(t.x);
+    int told = bench_told(t.b);
+    for (int i = 0; i < 200; i++)
+        bench_key(t.b, (uint64_t)i + 1, "more", now_ms);
+    expiry_due_changed(t.x, now_ms);
+    for (int i = 0; i < 20; i++)
+        nap();
+    assert_int_equal(bench_told(t.b), told);
+    expiry_test_free(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_thread_sleeps),
         cmocka_unit_test(test_many_threads),
         cmocka_unit_test(test_stopped_in_the_middle),
+        cmocka_unit_test(test_quiet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

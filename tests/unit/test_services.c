@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "fake_store.h"
+#include "../fake_store.h"
 #include "plugins/store_call.h"
 #include "worker/allowance.h"
 #include "worker/services.h"
@@ -348,6 +348,23 @@ static void test_queue_of_saves(void **state)
     free(slow);
 }
 
+/* What waits to be checked is bounded in bytes, too, and what was checked makes room again. */
+static void test_bytes_of_saves(void **state)
+{
+    Bench *b = *state;
+    StoreCall *call = new_save(GUILD, "return 1");
+    call->request->bytes = SAVES_WAITING_BYTES_MAX + 1;
+    take(b, call);
+    expect_refused(b, call, "too many templates wait to be checked; try again in a moment");
+    for (int i = 0; i < 5; i++) {
+        call = new_save(GUILD, "return 1");
+        call->request->bytes = SAVES_WAITING_BYTES_MAX;
+        take(b, call);
+        fake_store_answer(fake_store_take(&b->fake), STORE_OK, NULL);
+        expect_done(b, call);
+    }
+}
+
 /* ---- The end ----------------------------------------------------------------------------------
  */
 
@@ -467,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_buckets),
         BENCHED(test_saves_are_checked),
         BENCHED(test_queue_of_saves),
+        BENCHED(test_bytes_of_saves),
         BENCHED(test_stop),
         BENCHED(test_threads),
     };

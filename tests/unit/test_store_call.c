@@ -190,11 +190,38 @@ static void test_cut(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, host_setup, host_teardown)
 
+/* The answer is counted before it is there. */
+static void test_bytes(void **state)
+{
+    (void)state;
+    static const struct {
+        StoreOp op;
+        size_t least;
+    } OPS[] = {{STORE_KV_FIND, STORE_PAGE_BYTES_MAX},
+               {STORE_GET, (size_t)2 << 20},
+               {STORE_KV_KEYS, 128 << 10},
+               {STORE_LIST, 128 << 10}};
+    for (size_t i = 0; i < BASE_ARRAY_COUNT(OPS); i++) {
+        Strbuf out = STRBUF_INIT;
+        StoreRequest *request = store_request_new(OPS[i].op, 7);
+        request->name = (Text){"name", 4};
+        request->pattern = (Text){"%", 1};
+        store_put_request(&out, request);
+        store_request_free(request);
+        KhronosCall *call = store_call_read(out.data, out.length);
+        assert_non_null(call);
+        assert_in_range(call->bytes, OPS[i].least, CALLS_BYTES_MAX / 3);
+        call->kind->drop(call);
+        strbuf_free(&out);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_statuses),  TEST(test_missing),       TEST(test_refusal),
-        TEST(test_bad_value), TEST(test_other_process), TEST(test_cut),
+        TEST(test_statuses),          TEST(test_missing),       TEST(test_refusal),
+        TEST(test_bad_value),         TEST(test_other_process), TEST(test_cut),
+        cmocka_unit_test(test_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

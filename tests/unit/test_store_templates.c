@@ -14,7 +14,7 @@
 
 #include "base/base.h"
 #include "base/random.h"
-#include "fake_store.h"
+#include "../fake_store.h"
 #include "worker/store_templates.h"
 
 enum { GUILD = 7 };
