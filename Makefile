@@ -75,10 +75,14 @@ debug: deps
 		-Ddefault_library=static -Dwerror=$(WERROR)
 	@ninja -C build-debug -j $(JOBS)
 
-# Everything once with asserts on, then the scripts with a full collection at every allocation and
+# What takes minutes and depends on neither the compiler nor asserts more than the rest does; the
+# release and ASan builds run it, the latter with the same asserts.
+without_servers = --no-suite hostile --no-suite store --no-suite http
+
+# Everything else once with asserts on, then the scripts with a full collection at every allocation and
 # the stack moved at every check: what is not anchored, or points into an old stack, shows.
 stress: debug
-	@$(test) -C build-debug; status=$$?; \
+	@$(test) -C build-debug $(without_servers); status=$$?; \
 	python3 tools/run_luau_tests.py --stress --timeout-factor 5 -j $(JOBS) $(scripts) -- \
 		build-debug/template-worker run --bare --test-mode gc,stack && exit $$status
 
@@ -86,7 +90,7 @@ clang: deps
 	@tools/install-deps.sh clang
 	@CC=clang $(configure) build-clang -Doptimization=2 -Ddebug=true -Dwerror=$(WERROR)
 	@ninja -C build-clang -j $(JOBS)
-	@$(test) -C build-clang
+	@$(test) -C build-clang $(without_servers)
 
 fuzz: deps
 	@tools/install-deps.sh clang

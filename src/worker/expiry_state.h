@@ -39,6 +39,9 @@ struct Expiry {
     uint64_t look_ms;   /* not 0: there was no memory for the others, and is none before then */
     bool ask_next, took_nothing;
     uint64_t unnoted; /* given up at the end */
+    /* First failures that were logged within a second, and since then were not. */
+    uint64_t said_at_ms;
+    int said, unsaid;
 
     /* Shared, under the lock. */
     pthread_mutex_t lock;
@@ -81,6 +84,8 @@ void expiry_gate_result(Expiry *x, ExpiryGate *gate, const StoreRequest *request
 /* The occasion's verdict is to be noted. */
 void expiry_note(Expiry *x, Occasion *occasion, Verdict verdict);
 void expiry_note_failed(Expiry *x, Occasion *occasion);
+/* Is this failure told in the log, if it is one: the first and the last of an occasion. */
+bool expiry_is_logged(const Occasion *occasion);
 void expiry_send_notes(Expiry *x);
 void expiry_noted(Expiry *x, Occasion *occasion);
 /* Notes that rested long enough are tried again. */

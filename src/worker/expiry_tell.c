@@ -37,7 +37,7 @@ static Verdict judge(const Expiry *x, Occasion *occasion)
                         request->schedules[0].has_failed);
 }
 
-/* For the log, when it is given up. */
+/* For the log. */
 static char *describe(const DispatchExecution *x)
 {
     size_t length = x->message.length < WHY_MAX ? x->message.length : WHY_MAX;
@@ -62,7 +62,7 @@ static void judge_runs(Occasion *occasion, const DispatchResult *result)
         if (x->status == KHRONOS_OK)
             continue;
         occasion->verdict = VERDICT_FAILED;
-        if (occasion->due.attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX)
+        if (expiry_is_logged(occasion))
             occasion->why = describe(x);
     }
 }

@@ -477,6 +477,8 @@ def check_handlers(bench):
             expect(time.monotonic() < until, "they are not told")
             time.sleep(0.1)
         expect(bench.find("1", "count") == {"rearms": 3}, "told as often as it was armed")
+        server.until_log("guild 3: the expiry of the key with id [0-9]+ failed and is told again in 1 s, 12 times in "
+                         "all at most: template errs, version 1: [^\n]*this is why")
     finally:
         server.stop()
     db = sqlite3.connect(bench.path)
