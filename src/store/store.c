@@ -175,6 +175,12 @@ void store_request_fail(StoreRequest *request, StoreStatus status, const char *m
         request->message = store_request_text(request, (Text){message, strlen(message)});
 }
 
+bool store_op_is_tenants(uint64_t op)
+{
+    _Static_assert(STORE_KV == 0, "the first of them");
+    return op <= STORE_KV_SCOPES || (op >= STORE_LIST && op <= STORE_ACTIVATE);
+}
+
 bool store_op_writes(const StoreRequest *request)
 {
     switch (request->op) {

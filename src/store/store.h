@@ -294,6 +294,8 @@ void store_request_reset(StoreRequest *request);
 void store_request_fail(StoreRequest *request, StoreStatus status, const char *message);
 /* Goes to the writer. */
 bool store_op_writes(const StoreRequest *request);
+/* May templates ask for it? The other operations are the server's own. */
+bool store_op_is_tenants(uint64_t op);
 
 /* As bytes, for a way over a process boundary: what goes in, and what came out. put: appends. read:
  * checks every bound, and that values are JSON; NULL or false: bad, or no memory (the request that

@@ -295,13 +295,6 @@ static void get_template(Reader *r, StoreTemplate *t)
     t->updated_ms = get_i64(r);
 }
 
-/* What templates may ask for. */
-static bool may_cross(uint64_t op)
-{
-    return op <= STORE_KV_SCOPES || (op >= STORE_LIST && op <= STORE_ACTIVATE);
-}
-_Static_assert(STORE_KV == 0, "may_cross");
-
 /* bytes may be NULL when there are none. */
 static Reader read_from(const char *bytes, size_t length)
 {
@@ -314,7 +307,7 @@ StoreRequest *store_read_request(const char *bytes, size_t length)
     Reader r = read_from(bytes, length);
     uint64_t op = get_u64(&r);
     uint64_t guild_id = get_u64(&r);
-    if (r.failed || !may_cross(op))
+    if (r.failed || !store_op_is_tenants(op))
         return NULL;
     StoreRequest *request = r.request = store_request_new((StoreOp)op, guild_id);
     if (!request)

@@ -94,12 +94,6 @@ static bool is_change(StoreOp op)
     return op == STORE_SAVE || op == STORE_DELETE || op == STORE_ACTIVATE;
 }
 
-/* What templates may ask for (store.h: what goes over process boundaries). */
-static bool is_known(StoreOp op)
-{
-    return (op >= STORE_KV && op <= STORE_KV_SCOPES) || (op >= STORE_LIST && op <= STORE_ACTIVATE);
-}
-
 /* False: text says why. */
 static bool charge(Services *s, const KhronosCall *call, const StoreRequest *request, char *text,
                    size_t size)
@@ -210,7 +204,7 @@ static const char *examine(const KhronosCall *call)
     if (call->kind->number != STORE_CALL_KIND)
         return "nobody serves this call";
     const StoreRequest *request = ((const StoreCall *)call)->request;
-    if (!request || !is_known(request->op))
+    if (!request || !store_op_is_tenants(request->op))
         return "the store cannot do this for a template";
     if (request->op == STORE_KV && (request->op_count < 1 || request->op_count > STORE_ATOMIC_MAX))
         return "at most 64 operations at once, and at least one";
