@@ -184,6 +184,8 @@ int64_t expiry_poll(Expiry *x)
         stopping = begin(x);
         pass_time(x);
         collect(x);
+        if (stopping || x->steady_ms - x->logged_at_ms >= 1000)
+            expiry_log_rest(x);
         if (stopping) {
             wind_up(x);
         } else {
@@ -336,6 +338,7 @@ void expiry_stats(Expiry *x, ExpiryStats *stats)
     *stats = (ExpiryStats){
         .told = atomic_load_explicit(&x->told, memory_order_relaxed),
         .failed = atomic_load_explicit(&x->failed, memory_order_relaxed),
+        .unlogged = atomic_load_explicit(&x->unlogged_ever, memory_order_relaxed),
         .given_up = atomic_load_explicit(&x->given_up, memory_order_relaxed),
         .wakes = atomic_load_explicit(&x->wakes, memory_order_relaxed),
     };

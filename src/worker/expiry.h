@@ -26,7 +26,7 @@
 #include "store/store.h"
 #include "worker/dispatcher.h"
 
-enum { EXPIRY_PER_GUILD = 16, EXPIRY_UNDER_WAY_MAX = 1024 };
+enum { EXPIRY_PER_GUILD = 16, EXPIRY_UNDER_WAY_MAX = 1024, EXPIRY_LOGGED_PER_SECOND = 10 };
 
 typedef struct Expiry Expiry;
 
@@ -34,7 +34,8 @@ typedef struct ExpiryStats {
     uint64_t told;   /* occasions that were dispatched */
     uint64_t failed; /* of them, whose handlers failed */
     uint64_t given_up;
-    uint64_t wakes; /* of the thread: none while nothing is due */
+    uint64_t unlogged; /* failures that the log only has a number of */
+    uint64_t wakes;    /* of the thread: none while nothing is due */
 } ExpiryStats;
 
 /* clock_ms NULL: the wall clock. With a clock of the caller's it is the caller who calls

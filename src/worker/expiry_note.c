@@ -1,13 +1,11 @@
 /* What became of occasions, on its way to the store; and whether the store works. */
 #include <inttypes.h>
-#include <stdio.h>
 
 #include "base/log.h"
 #include "worker/expiry_state.h"
 
 enum {
     STORE_DELAY_MAX_MS = 60000,
-    FAILURES_LOGGED_PER_SECOND = 10,
     NOTES_MAX = 256 /* under way in the store, which makes them durable together */
 };
 
@@ -114,20 +112,30 @@ bool expiry_is_logged(const Occasion *occasion)
     return attempts == 0 || attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX;
 }
 
-/* First failures may be many at a time: so many of a second are logged, and the next one after them
- * tells how many were not. Last ones always are. */
-static bool may_say(Expiry *x)
+/* Failures may be many at a time: so many of a second are logged, of the others how many they were
+ * (expiry_log_rest). */
+static bool may_log(Expiry *x)
 {
-    if (x->steady_ms - x->said_at_ms >= 1000) {
-        x->said_at_ms = x->steady_ms;
-        x->said = 0;
+    if (x->steady_ms - x->logged_at_ms >= 1000) {
+        expiry_log_rest(x);
+        x->logged_at_ms = x->steady_ms;
+        x->logged = 0;
     }
-    if (x->said >= FAILURES_LOGGED_PER_SECOND) {
-        x->unsaid++;
-        return false;
+    if (x->logged < EXPIRY_LOGGED_PER_SECOND) {
+        x->logged++;
+        return true;
     }
-    x->said++;
-    return true;
+    x->unlogged++;
+    expiry_count(&x->unlogged_ever);
+    return false;
+}
+
+void expiry_log_rest(Expiry *x)
+{
+    if (x->unlogged > 0)
+        log_message(LOG_WARN, "%d more failures of expiries and schedules were not logged",
+                    x->unlogged);
+    x->unlogged = 0;
 }
 
 static void log_failure(Expiry *x, const Occasion *occasion, int64_t delay_ms)
@@ -135,24 +143,18 @@ static void log_failure(Expiry *x, const Occasion *occasion, int64_t delay_ms)
     const StoreDue *due = &occasion->due;
     const char *why = occasion->why ? occasion->why : "unknown why";
     const char *what = due->kind == STORE_DUE_EXPIRY ? "the expiry of the key with id" : "schedule";
-    if (due->attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX) {
-        expiry_count(&x->given_up);
+    if (!may_log(x))
+        return;
+    if (due->attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX)
         log_message(LOG_WARN,
                     "guild %" PRIu64 ": %s %" PRId64 " failed %d times and is given up: %s",
                     due->guild_id, what, due->id, due->attempts + 1, why);
-        return;
-    }
-    if (!may_say(x))
-        return;
-    char others[64] = "";
-    if (x->unsaid > 0)
-        snprintf(others, sizeof(others), " (%d others that failed were not logged)", x->unsaid);
-    x->unsaid = 0;
-    log_message(LOG_WARN,
-                "guild %" PRIu64 ": %s %" PRId64
-                " failed and is told again in %.3g s, %d times in all at most: %s%s",
-                due->guild_id, what, due->id, (double)delay_ms / 1e3, STORE_EXPIRY_ATTEMPTS_MAX,
-                why, others);
+    else
+        log_message(LOG_WARN,
+                    "guild %" PRIu64 ": %s %" PRId64
+                    " failed and is told again in %.3g s, %d times in all at most: %s",
+                    due->guild_id, what, due->id, (double)delay_ms / 1e3, STORE_EXPIRY_ATTEMPTS_MAX,
+                    why);
 }
 
 void expiry_note_failed(Expiry *x, Occasion *occasion)
@@ -160,6 +162,8 @@ void expiry_note_failed(Expiry *x, Occasion *occasion)
     int64_t delay_ms = (int64_t)expiry_delay(EXPIRY_DELAY_MS, occasion->due.attempts,
                                              EXPIRY_DELAY_MAX_MS);
     occasion->retry_ms = x->now_ms + delay_ms;
+    if (occasion->due.attempts + 1 >= STORE_EXPIRY_ATTEMPTS_MAX)
+        expiry_count(&x->given_up);
     if (expiry_is_logged(occasion))
         log_failure(x, occasion, delay_ms);
     expiry_note(x, occasion, VERDICT_FAILED);

@@ -38,10 +38,9 @@ struct Expiry {
     int look_at;        /* dues of it that are in the queue already */
     uint64_t look_ms;   /* not 0: there was no memory for the others, and is none before then */
     bool ask_next, took_nothing;
-    uint64_t unnoted; /* given up at the end */
-    /* First failures that were logged within a second, and since then were not. */
-    uint64_t said_at_ms;
-    int said, unsaid;
+    uint64_t unnoted;      /* given up at the end */
+    uint64_t logged_at_ms; /* a second begins in which so many failures were logged: */
+    int logged, unlogged;  /* and of those that were not, how many are yet to be told of */
 
     /* Shared, under the lock. */
     pthread_mutex_t lock;
@@ -58,7 +57,7 @@ struct Expiry {
     pthread_t thread;
 
     /* Relaxed: each stands for itself. */
-    _Atomic uint64_t told, failed, given_up, wakes;
+    _Atomic uint64_t told, failed, given_up, unlogged_ever, wakes;
 };
 
 /* expiry.c: another thread is done with it. */
@@ -86,6 +85,8 @@ void expiry_note(Expiry *x, Occasion *occasion, Verdict verdict);
 void expiry_note_failed(Expiry *x, Occasion *occasion);
 /* Is this failure told in the log, if it is one: the first and the last of an occasion. */
 bool expiry_is_logged(const Occasion *occasion);
+/* How many were not, if any. */
+void expiry_log_rest(Expiry *x);
 void expiry_send_notes(Expiry *x);
 void expiry_noted(Expiry *x, Occasion *occasion);
 /* Notes that rested long enough are tried again. */

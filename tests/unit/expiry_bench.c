@@ -1,9 +1,14 @@
 #include "expiry_bench.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/base.h"
 
@@ -611,4 +616,20 @@ ExpiryStats expiry_test_stats(ExpiryTest *t)
     ExpiryStats stats;
     expiry_stats(t->x, &stats);
     return stats;
+}
+
+void expiry_assert_told(ExpiryTest *t, int index, uint64_t guild_id, const char *key)
+{
+    char wanted[64];
+    Told told = bench_told_at(t->b, index);
+    assert_int_equal(told.guild_id, guild_id);
+    snprintf(wanted, sizeof(wanted), "[\"%s\"]", key);
+    assert_string_equal(told.scopes, wanted);
+}
+
+KhronosStatus bench_run_fails(Bench *b, const Told *told)
+{
+    (void)b;
+    (void)told;
+    return KHRONOS_RUNTIME_ERROR;
 }

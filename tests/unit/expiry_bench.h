@@ -108,6 +108,9 @@ typedef struct ExpiryTest {
 
 ExpiryTest expiry_test_new(void);
 void expiry_test_free(ExpiryTest *t); /* stops it */
+/* The telling of that number was of this key, whose only scope is its own name. */
+void expiry_assert_told(ExpiryTest *t, int index, uint64_t guild_id, const char *key);
+KhronosStatus bench_run_fails(Bench *b, const Told *told); /* for Bench.run */
 void expiry_test_poll(ExpiryTest *t);
 /* Time passes, and it is polled just when it wants to be. */
 void expiry_test_pass(ExpiryTest *t, int64_t ms);

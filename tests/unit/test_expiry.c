@@ -14,22 +14,6 @@
 
 enum { SECOND_MS = 1000, MINUTE_MS = 60000 };
 
-static void assert_told(ExpiryTest *t, int index, uint64_t guild_id, const char *key)
-{
-    char wanted[64];
-    Told told = bench_told_at(t->b, index);
-    assert_int_equal(told.guild_id, guild_id);
-    snprintf(wanted, sizeof(wanted), "[\"%s\"]", key);
-    assert_string_equal(told.scopes, wanted);
-}
-
-static KhronosStatus fails(Bench *b, const Told *told)
-{
-    (void)b;
-    (void)told;
-    return KHRONOS_RUNTIME_ERROR;
-}
-
 /* ---- Events -----------------------------------------------------------------------------------
  */
 
@@ -114,9 +98,9 @@ static void test_in_the_order_of_their_times(void **state)
     assert_int_equal(bench_told(t.b), 1);
     expiry_test_pass(&t, 5000);
     assert_int_equal(bench_told(t.b), 3);
-    assert_told(&t, 0, 1, "first");
-    assert_told(&t, 1, 1, "second");
-    assert_told(&t, 2, 1, "later");
+    expiry_assert_told(&t, 0, 1, "first");
+    expiry_assert_told(&t, 1, 1, "second");
+    expiry_assert_told(&t, 2, 1, "later");
     assert_int_equal(t.next_ms, STORE_NO_TIME);
     expiry_test_free(&t);
 }
@@ -174,7 +158,7 @@ static void test_the_clock_jumps(void **state)
     assert_int_equal(bench_told(t.b), 5);
     for (int i = 0; i < 5; i++) {
         NumberedKey key = numbered_key(9 - i);
-        assert_told(&t, i, 1, key.text);
+        expiry_assert_told(&t, i, 1, key.text);
     }
     assert_int_equal(t.next_ms, BENCH_EPOCH_MS + 6 * MINUTE_MS);
     t.b->now_ms -= 4 * MINUTE_MS; /* back: things wait */
@@ -335,7 +319,7 @@ static void test_reads_that_overtake(void **state)
     assert_int_equal(bench_told(t.b), 10);
     for (int i = 0; i < 10; i++) {
         NumberedKey key = numbered_key(i);
-        assert_told(&t, i, 1, key.text);
+        expiry_assert_told(&t, i, 1, key.text);
     }
     t.b->defer_store = false;
     expiry_test_free(&t);
@@ -349,7 +333,7 @@ static void test_retries_up_to_giving_up(void **state)
     (void)state;
     ExpiryTest t = expiry_test_new();
     int64_t id = bench_key(t.b, 1, "k", BENCH_EPOCH_MS);
-    t.b->run = fails;
+    t.b->run = bench_run_fails;
     int64_t delay = SECOND_MS;
     for (int attempt = 1; attempt <= STORE_EXPIRY_ATTEMPTS_MAX; attempt++) {
         expiry_test_poll(&t);
@@ -379,12 +363,32 @@ static void test_retries_up_to_giving_up(void **state)
     expiry_test_free(&t);
 }
 
+/* However many fail at once, the log gets a few lines a second. */
+static void test_floods_of_failures(void **state)
+{
+    (void)state;
+    ExpiryTest t = expiry_test_new();
+    for (int i = 0; i < EXPIRY_LOGGED_PER_SECOND + 5; i++)
+        bench_key(t.b, (uint64_t)i + 1, "k", BENCH_EPOCH_MS);
+    t.b->run = bench_run_fails;
+    expiry_test_poll(&t);
+    assert_int_equal(bench_told(t.b), EXPIRY_LOGGED_PER_SECOND + 5);
+    assert_int_equal(expiry_test_stats(&t).unlogged, 5);
+    t.b->now_ms = t.next_ms; /* second failures are not told of at all */
+    expiry_test_poll(&t);
+    assert_int_equal(expiry_test_stats(&t).unlogged, 5);
+    bench_key(t.b, 99, "k", t.b->now_ms); /* another second */
+    expiry_test_poll(&t);
+    assert_int_equal(expiry_test_stats(&t).unlogged, 5);
+    expiry_test_free(&t);
+}
+
 static void test_attempts_of_schedules(void **state)
 {
     (void)state;
     ExpiryTest t = expiry_test_new();
     bench_schedule(t.b, 1, "s", BENCH_EPOCH_MS, 0);
-    t.b->run = fails;
+    t.b->run = bench_run_fails;
     expiry_test_poll(&t);
     expiry_test_pass(&t, SECOND_MS);
     t.b->run = NULL;
@@ -474,7 +478,7 @@ static void test_changed_before_it_is_told(void **state)
     assert_int_equal(t.next_ms, BENCH_EPOCH_MS + MINUTE_MS);
     expiry_test_pass(&t, MINUTE_MS);
     assert_int_equal(bench_told(t.b), 1);
-    assert_told(&t, 0, 1, "later");
+    expiry_assert_told(&t, 0, 1, "later");
     assert_true(bench_record(t.b, later).gone);
     expiry_test_free(&t);
 }
@@ -508,6 +512,7 @@ int main(void)
         cmocka_unit_test(test_no_more_than_so_many_under_way),
         cmocka_unit_test(test_reads_that_overtake),
         cmocka_unit_test(test_retries_up_to_giving_up),
+        cmocka_unit_test(test_floods_of_failures),
         cmocka_unit_test(test_attempts_of_schedules),
         cmocka_unit_test(test_lost_with_the_vm_is_failed),
         cmocka_unit_test(test_rearmed_by_its_handler),

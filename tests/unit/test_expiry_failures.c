@@ -12,22 +12,6 @@
 
 enum { SECOND_MS = 1000, MINUTE_MS = 60000 };
 
-static void assert_told(ExpiryTest *t, int index, uint64_t guild_id, const char *key)
-{
-    char wanted[64];
-    Told told = bench_told_at(t->b, index);
-    assert_int_equal(told.guild_id, guild_id);
-    snprintf(wanted, sizeof(wanted), "[\"%s\"]", key);
-    assert_string_equal(told.scopes, wanted);
-}
-
-static KhronosStatus fails(Bench *b, const Told *told)
-{
-    (void)b;
-    (void)told;
-    return KHRONOS_RUNTIME_ERROR;
-}
-
 /* ---- Guilds that take nothing -----------------------------------------------------------------
  */
 
@@ -54,7 +38,7 @@ static void check_refusal(VmActionOutcome refusal, uint64_t says_ms, int64_t wai
     assert_int_equal(bench_told(t.b), 41);
     for (int i = 0; i < 40; i++) {
         NumberedKey key = numbered_key(i);
-        assert_told(&t, i + 1, 1, key.text);
+        expiry_assert_told(&t, i + 1, 1, key.text);
         assert_true(bench_record(t.b, i + 1).gone);
     }
     assert_int_equal(expiry_test_stats(&t).told, 41);
@@ -111,7 +95,7 @@ static void test_outages(void **state)
             ExpiryTest t = expiry_test_new();
             bench_fail(t.b, OPS[op], OUTAGES[way], 3);
             if (OPS[op] == STORE_DUE_RETRY)
-                t.b->run = fails;
+                t.b->run = bench_run_fails;
             for (int i = 0; i < 20; i++)
                 bench_key(t.b, (uint64_t)i / 5 + 1, "k", BENCH_EPOCH_MS);
             bench_schedule(t.b, 9, "s", BENCH_EPOCH_MS, 0);
@@ -160,7 +144,7 @@ static void test_a_damaged_record(void **state)
     bench_fail(t.b, STORE_KV, STORE_CORRUPT, 1);
     expiry_test_poll(&t);
     assert_int_equal(bench_told(t.b), 1);
-    assert_told(&t, 0, 1, "sound");
+    expiry_assert_told(&t, 0, 1, "sound");
     assert_int_equal(bench_record(t.b, 1).attempts, 1);
     expiry_test_pass(&t, SECOND_MS);
     assert_true(bench_record(t.b, 1).gone);
